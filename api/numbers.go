@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+// Ports. An operator opens the first three and nothing else.
+const (
+	// PortLinks is the UDP port on which gateway nodes carry WireGuard.
+	// Raven uses the same number for its tunnel, so existing firewall rules
+	// and security groups stay valid.
+	PortLinks = 4500
+	// PortTunnel is the TCP port on which magpie-gateway accepts agents.
+	PortTunnel = 443
+	// PortVXLAN is the UDP port of the overlay inside one domain.
+	// Source: the Linux default, used by Flannel; not RFC 7348's 4789.
+	PortVXLAN = 8472
+	// PortAgentHealth serves /healthz, /readyz and /metrics of magpie-agent on
+	// the node. Raven's agent uses 10275 and 10265; 10280 to 10284 are ACK's.
+	PortAgentHealth = 10291
+	// PortManagerHealth serves the same for magpie-manager.
+	PortManagerHealth = 10292
+	// PortManagerWebhook serves admission webhooks of magpie-manager.
+	PortManagerWebhook = 10293
+)
+
+// VNI is the VXLAN network identifier of the overlay: Flannel's, on purpose.
+const VNI = 1
+
+// Encapsulation overheads in bytes, added to the inner packet.
+const (
+	// OverheadVXLAN4 is outer IPv4 20 + UDP 8 + VXLAN 8 + inner Ethernet 14.
+	// Source: RFC 7348 section 4.3.
+	OverheadVXLAN4 = 50
+	// OverheadVXLAN6 is the same over IPv6.
+	OverheadVXLAN6 = 70
+	// OverheadWireGuard is outer IPv6 40 + UDP 8 + WireGuard 32: the larger
+	// family, because an endpoint may roam from IPv4 to IPv6.
+	// Source: https://www.wireguard.com/papers/wireguard.pdf section 5.4.6.
+	OverheadWireGuard = 80
+)
+
+// MTU limits in bytes.
+const (
+	// MTUMin is the least MTU we give a pod: IPv6's minimum.
+	// Source: RFC 8200 section 5.
+	MTUMin = 1280
+	// MTUMax is the largest Ethernet jumbo frame we plan for.
+	MTUMax = 9500
+)
+
+// Route and rule protocol numbers (rtnetlink RTPROT_*), one per owner: this is
+// how the kernel tells our routes from everybody else's.
+// Taken by others: 186-192 routing daemons, 193-199 FRR, 80 Calico.
+const (
+	ProtoVXLAN  = 201
+	ProtoCNI    = 202
+	ProtoMesh   = 203
+	ProtoRouted = 204
+)
+
+// Routing tables and rule priorities reserved for us. The first version keeps
+// everything in the main table; routed mode and several uplinks will use these.
+// Taken by others: Terway priorities 512 and 2048, Raven table 9027 priority
+// 100, Kilo table 1107, Tailscale table 52 priorities 5210-5270.
+const (
+	TableMain     = 254
+	TableLinks    = 2470
+	PriorityLinks = 2470
+)
+
+// Packet marks. We use bits 20 and 21 with a mask, never a whole mark.
+// Taken by others: kube-proxy 0x4000 and 0x8000, Raven 0x40, Cilium 0x0f00,
+// Tailscale 0xff0000, Calico 0xff000000 (bits may be shared only with a mask).
+const (
+	MarkMask     = 0x0030_0000
+	MarkHostPort = 0x0010_0000
+)
+
+// MarkMasquerade is kube-proxy's own mark: packets that carry it are
+// masqueraded by kube-proxy and not looked at by us.
+// Source: kubernetes pkg/proxy, default of --iptables-masquerade-bit.
+const MarkMasquerade = 0x4000
+
+// Names of kernel objects. Interfaces begin with "mag".
+const (
+	DeviceVXLAN4 = "mag-vxlan"
+	DeviceVXLAN6 = "mag-vxlan6"
+	DeviceMesh   = "mag-wg0"
+	// DevicePodPrefix begins the host side of a pod's veth pair; eleven
+	// characters of a hash follow (IFNAMSIZ is 16 with the final NUL).
+	DevicePodPrefix = "magp"
+	// DeviceShapePrefix begins the ifb device that shapes a pod's egress.
+	DeviceShapePrefix = "magi"
+	// TablePrefix begins our nftables tables, ChainPrefix our iptables chains.
+	TablePrefix = "magpie-"
+	ChainPrefix = "MAGPIE-"
+)
+
+// The pod's next hop: a link-local address that no host owns; a permanent
+// neighbour entry in the pod points it at the host side of the veth pair.
+const (
+	PodGateway4 = "169.254.1.1"
+	PodGateway6 = "fe80::1"
+)
+
+// Places on a node.
+const (
+	DirState    = "/var/lib/magpie"
+	DirRun      = "/run/magpie"
+	SocketCNI   = "/run/magpie/cni.sock"
+	FileView    = "/var/lib/magpie/fleet.json"
+	FileLedger  = "/var/lib/magpie/ledger.db"
+	FileKey     = "/var/lib/magpie/link.key"
+	FileCNIConf = "05-magpie.conflist"
+)

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+// Labels and annotations of OpenYurt, Raven and ACK Edge that we read and write.
+const (
+	// LabelGateway puts a node into the domain of the Gateway of that name.
+	LabelGateway = "raven.openyurt.io/gateway"
+	// LabelPool puts a node into the NodePool of that name.
+	LabelPool = "apps.openyurt.io/nodepool"
+	// LabelPoolACK is ACK's id of a node pool; read where LabelPool is absent.
+	LabelPoolACK = "alibabacloud.com/nodepool-id"
+	// LabelEdgeWorker and LabelEdgeWorkerACK are "true" on edge nodes.
+	LabelEdgeWorker    = "openyurt.io/is-edge-worker"
+	LabelEdgeWorkerACK = "alibabacloud.com/is-edge-worker"
+	// LabelHostNetwork is "true" on nodes whose pool allows hostNetwork pods only.
+	LabelHostNetwork = "nodepool.openyurt.io/hostnetwork"
+	// LabelPoolType is the type of the node's pool, in lower case: "edge" or "cloud".
+	LabelPoolType = "nodepool.openyurt.io/type"
+	// LabelInterconnection says how a pool reaches the cloud: "normal" (the
+	// internet) or "private" (Express Connect). An annotation on pools and a
+	// label on nodes; both are read.
+	LabelInterconnection = "alibabacloud.com/interconnection-mode"
+	// AnnotationExtraCIDRs on a Gateway: comma-separated CIDRs that its
+	// domain owns beside the pod CIDRs of its nodes.
+	AnnotationExtraCIDRs = "raven.openyurt.io/extra-allowed-source-cidrs"
+	// AnnotationTopology on a Service: kubernetes.io/hostname,
+	// openyurt.io/nodepool or kubernetes.io/zone.
+	AnnotationTopology = "openyurt.io/topologyKeys"
+	// AnnotationListen on a Service: the pools in which its NodePort is open.
+	AnnotationListen = "nodeport.openyurt.io/listen"
+)
+
+// Values of LabelInterconnection.
+const (
+	InterconnectionNormal  = "normal"
+	InterconnectionPrivate = "private"
+)
+
+// Annotations of Flannel on a Node.
+// Source: flannel pkg/subnet/kube/annotations.go.
+const (
+	FlannelPrefix            = "flannel.alpha.coreos.com/"
+	FlannelBackendType       = FlannelPrefix + "backend-type"
+	FlannelBackendData       = FlannelPrefix + "backend-data"
+	FlannelBackendV6Data     = FlannelPrefix + "backend-v6-data"
+	FlannelPublicIP          = FlannelPrefix + "public-ip"
+	FlannelPublicIPv6        = FlannelPrefix + "public-ipv6"
+	FlannelPublicIPOverwrite = FlannelPrefix + "public-ip-overwrite"
+	FlannelPublicIPv6Overwr  = FlannelPrefix + "public-ipv6-overwrite"
+	FlannelNodePublicIP      = FlannelPrefix + "node-public-ip"
+	FlannelNodePublicIPv6    = FlannelPrefix + "node-public-ipv6"
+	FlannelKubeSubnetManager = FlannelPrefix + "kube-subnet-manager"
+)
+
+// ConfigMap of Raven with the two switches, and its keys.
+const (
+	RavenConfigNamespace = "kube-system"
+	RavenConfigName      = "raven-cfg"
+	RavenEnableL3        = "enable-l3-tunnel"
+	RavenEnableL7        = "enable-l7-proxy"
+)
+
+// Our own group and its labels. As little as possible: see docs/reference/api.md.
+const (
+	GroupMagpie = "net.magpie.dev"
+	// LabelDomain on a DomainSlice names the domain it is a part of.
+	LabelDomain = GroupMagpie + "/domain"
+	// LabelManagedBy marks objects the manager made and may delete again.
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	ManagedBy      = "magpie-manager"
+)
+
+// GatewayCloud is the name of the Gateway of the cloud domain, as ACK calls it.
+const GatewayCloud = "gw-cloud"
+
+// GatewayPrefix begins the name of a Gateway that the manager makes for a pool.
+const GatewayPrefix = "gw-"
