@@ -13,6 +13,8 @@ type View struct {
 	Self Self `json:"self"`
 	// Domains are all network domains, sorted by name.
 	Domains []Domain `json:"domains"`
+	// Links say how other domains are reached from ours, sorted by domain.
+	Links []Link `json:"links,omitempty"`
 	// Settings are the cluster-wide choices of the operator.
 	Settings Settings `json:"settings"`
 	// ReadAt is when the sources were last known to be current.
@@ -113,4 +115,22 @@ type Gateway struct {
 	Active bool `json:"active,omitempty"`
 	// MTU is the largest packet its links carry, in bytes; 0 means the default.
 	MTU int `json:"mtu,omitempty"`
+}
+
+// Link is how the nodes of our own domain reach another domain. tunnel.Choose
+// fills View.Links; the planners only follow them.
+type Link struct {
+	// Domain at the other end.
+	Domain string `json:"domain"`
+	// Gateway is the node of our domain that carries the link.
+	Gateway string `json:"gateway"`
+	// Peer is the gateway node at the far end of the tunnel: of Domain, or of
+	// the domain that relays.
+	Peer string `json:"peer"`
+	// Relay is the domain that relays; "" when the tunnel ends in Domain.
+	Relay string `json:"relay,omitempty"`
+	// Path is what carries it: "internet" or "private"; later "punched", "tls".
+	Path string `json:"path"`
+	// MTU is the largest packet the link carries, in bytes.
+	MTU int `json:"mtu"`
 }

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package v1alpha1 is Magpie's own API group, net.magpie.dev: only what the
+// APIs of Raven and OpenYurt cannot say.
+//
+// +groupName=net.magpie.dev
+// +kubebuilder:object:generate=true
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// NodesPerSlice is the most nodes a DomainSlice holds.
+const NodesPerSlice = 200
+
+// DomainSlice is a part of one network domain, written by magpie-manager and
+// read by every agent instead of the Nodes: a cluster of 5,000 nodes then
+// costs an edge a few small objects and not a stream of heartbeats.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster
+// +kubebuilder:printcolumn:name="Domain",type=string,JSONPath=`.spec.domain`
+// +kubebuilder:printcolumn:name="Cloud",type=boolean,JSONPath=`.spec.cloud`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type DomainSlice struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              DomainSliceSpec `json:"spec"`
+}
+
+// DomainSliceSpec says who is in the domain and who are its gateways.
+type DomainSliceSpec struct {
+	// Domain is the name of the Gateway object that stands for the domain.
+	Domain string `json:"domain"`
+	// Cloud is true for the domain that edges dial and that relays.
+	Cloud bool `json:"cloud,omitempty"`
+	// Private is true when the domain has a private line to the cloud.
+	Private bool `json:"private,omitempty"`
+	// Nodes in the order in which they joined, so that one node more rewrites
+	// one slice.
+	// +kubebuilder:validation:MaxItems=200
+	Nodes []SliceNode `json:"nodes,omitempty"`
+	// Gateways of the domain; in its first slice only.
+	Gateways []SliceGateway `json:"gateways,omitempty"`
+	// ExtraCIDRs the domain owns beside pod CIDRs; in its first slice only.
+	ExtraCIDRs []string `json:"extraCIDRs,omitempty"`
+}
+
+// SliceNode is one node as its neighbours need it.
+type SliceNode struct {
+	Name string `json:"name"`
+	Pool string `json:"pool,omitempty"`
+	// Addresses are where its VTEPs listen, at most one per family.
+	Addresses []string `json:"addresses,omitempty"`
+	// PodCIDRs are Node.spec.podCIDRs.
+	PodCIDRs []string `json:"podCIDRs,omitempty"`
+	VTEPMAC  string   `json:"vtepMAC,omitempty"`
+	VTEPMAC6 string   `json:"vtepMAC6,omitempty"`
+}
+
+// SliceGateway is one gateway node of the domain.
+type SliceGateway struct {
+	Node string `json:"node"`
+	// PublicKey of its WireGuard device, base64, copied from its LinkReport.
+	PublicKey string `json:"publicKey,omitempty"`
+	// Endpoints are "address:port" where peers dial it; empty behind NAT.
+	Endpoints []string `json:"endpoints,omitempty"`
+	// Active is true for the elected gateway.
+	Active bool `json:"active,omitempty"`
+	// MTU is the largest packet its links carry, in bytes.
+	MTU int32 `json:"mtu,omitempty"`
+}
+
+// DomainSliceList is a list of DomainSlices.
+//
+// +kubebuilder:object:root=true
+type DomainSliceList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []DomainSlice `json:"items"`
+}
+
+// LinkReport is what one node says of its end of the links. It is named after
+// the node and only that node's agent may write it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,shortName=lr
+// +kubebuilder:printcolumn:name="Driver",type=string,JSONPath=`.spec.driver`
+// +kubebuilder:printcolumn:name="Peers",type=integer,JSONPath=`.status.peers`
+// +kubebuilder:printcolumn:name="Live",type=integer,JSONPath=`.status.live`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type LinkReport struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              LinkReportSpec   `json:"spec,omitempty"`
+	Status            LinkReportStatus `json:"status,omitempty"`
+}
+
+// LinkReportSpec is what peers need in order to talk to the node.
+type LinkReportSpec struct {
+	// PublicKey of the node's WireGuard device, base64.
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9+/]{43}=$`
+	PublicKey string `json:"publicKey,omitempty"`
+	// Driver is "kernel" or "userspace".
+	// +kubebuilder:validation:Enum=kernel;userspace
+	Driver string `json:"driver,omitempty"`
+	// MTU is the largest packet its links carry, in bytes.
+	// +kubebuilder:validation:Minimum=1280
+	// +kubebuilder:validation:Maximum=9500
+	MTU int32 `json:"mtu,omitempty"`
+}
+
+// LinkReportStatus is what the node sees of its peers.
+type LinkReportStatus struct {
+	// Peers is how many peers the node has, Live how many of them have shaken
+	// hands within the last three minutes.
+	Peers int32 `json:"peers,omitempty"`
+	Live  int32 `json:"live,omitempty"`
+	// Links has one entry a peer, sorted by node.
+	Links []LinkState `json:"links,omitempty"`
+}
+
+// LinkState is one peer as this node sees it.
+type LinkState struct {
+	// Node at the other end.
+	Node string `json:"node"`
+	// Domain it is in.
+	Domain string `json:"domain,omitempty"`
+	// Endpoint is "address:port" from which the peer's packets arrive: behind
+	// NAT this is the only place where that is known.
+	Endpoint string `json:"endpoint,omitempty"`
+	// Path is "internet", "private" or "relay".
+	Path string `json:"path,omitempty"`
+	// Live is true when the last handshake is younger than three minutes.
+	Live bool `json:"live"`
+	// RTTMicros is the round trip in microseconds; 0 means not measured yet.
+	RTTMicros int64 `json:"rttMicros,omitempty"`
+}
+
+// LinkReportList is a list of LinkReports.
+//
+// +kubebuilder:object:root=true
+type LinkReportList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []LinkReport `json:"items"`
+}
