@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package health
+
+import "time"
+
+// Code is the name of a condition: a metric label and the name of its runbook.
+type Code string
+
+// Codes of all conditions.
+const (
+	// NotSynced: a source of the View has never spoken since the process
+	// began, and nothing was saved on disk. Subject: the process.
+	NotSynced Code = "not-synced"
+	// APIUnreachable: the API server does not answer and we go on from what we
+	// knew last. Subject: the process.
+	APIUnreachable Code = "api-unreachable"
+	// LoopFailing: rounds of a loop end in errors. Subject: "loop NAME".
+	LoopFailing Code = "loop-failing"
+	// ForeignWriter: somebody else keeps changing objects that we own, and we
+	// keep putting them back. Subject: "loop NAME".
+	ForeignWriter Code = "foreign-writer"
+	// LinkDown: no handshake with the peer for three minutes. Subject: "node
+	// NAME", the gateway at the far end.
+	LinkDown Code = "link-down"
+	// PoolExhausted: no pod address is left on this node. Subject: the CIDR.
+	PoolExhausted Code = "pool-exhausted"
+)
+
+// Severity says who has to act.
+type Severity byte
+
+// The severities, in rising order.
+const (
+	Info    Severity = iota // nobody: worth knowing
+	Warning                 // somebody, in time: we are compensating
+	Error                   // somebody, now: pods are cut off or cannot start
+)
+
+func (s Severity) String() string { return [...]string{"info", "warning", "error"}[s] }
+
+// Condition is one kind of trouble.
+type Condition struct {
+	Code     Code
+	Title    string // one line, as magpiectl prints it
+	Severity Severity
+	// DependsOn hides this condition while one of these is shown.
+	DependsOn []Code
+	// After is how long it must hold before it is shown.
+	After time.Duration
+}
+
+// Runbook returns where the condition's page is, from the root of the
+// repository.
+func (c Condition) Runbook() string { return "docs/runbooks/" + string(c.Code) + ".md" }
+
+// Conditions returns all conditions, causes before effects.
+func Conditions() []Condition {
+	return []Condition{
+		{
+			Code: APIUnreachable, Title: "the API server does not answer; running on the last known fleet",
+			Severity: Warning, After: 30 * time.Second,
+		},
+		{
+			Code: NotSynced, Title: "the fleet is not known yet and none is saved; nothing is set up",
+			Severity: Error, DependsOn: []Code{APIUnreachable}, After: time.Minute,
+		},
+		{
+			Code: LoopFailing, Title: "a loop cannot bring the node to its plan",
+			Severity: Error, DependsOn: []Code{NotSynced}, After: 15 * time.Second,
+		},
+		{
+			Code: ForeignWriter, Title: "another program keeps changing objects of ours",
+			Severity: Warning, After: 10 * time.Second,
+		},
+		{
+			Code: LinkDown, Title: "a link has had no handshake for three minutes",
+			Severity: Error, DependsOn: []Code{LoopFailing}, After: 10 * time.Second,
+		},
+		{
+			Code: PoolExhausted, Title: "no pod address is left on this node",
+			Severity: Error,
+		},
+	}
+}
