@@ -35,11 +35,11 @@ type Case struct {
 
 // File returns the input file of that name and fails the test if the case has
 // none.
-func (c Case) File(t testing.TB, name string) []byte {
-	t.Helper()
+func (c Case) File(tb testing.TB, name string) []byte {
+	tb.Helper()
 	b, ok := c.files[name]
 	if !ok {
-		t.Fatalf("case %s has no file %q", c.Name, name)
+		tb.Fatalf("case %s has no file %q", c.Name, name)
 	}
 	return b
 }

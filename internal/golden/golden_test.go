@@ -23,6 +23,7 @@ func TestInner(t *testing.T) {
 		pattern = "testdata/*.txtar"
 	}
 	golden.Run(t, pattern, func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		return strings.ToUpper(string(c.File(t, "in")))
 	})
 }
