@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fetch
+
+import "path/filepath"
+
+// Versions of what is built. They stand in the go.mod files too; a test
+// compares.
+const (
+	Kubernetes = "v1.37.2"
+	Containerd = "v2.4.2"
+	Helm       = "v4.3.1"
+	CoreDNS    = "v1.15.0"
+)
+
+// Tool is a command built from a module.
+type Tool struct {
+	Name    string
+	Version string
+	Module  string // folder below test/lab
+	Package string
+	LDFlags string
+	Tags    string
+}
+
+// File is where the tool is kept.
+func (t Tool) File(cache string) string {
+	return filepath.Join(cache, "bin", t.Name+"-"+t.Version)
+}
+
+// Tools returns everything the lab builds, the slowest first.
+func Tools() []Tool {
+	const version = "k8s.io/component-base/version"
+	kube := "-X " + version + ".gitVersion=" + Kubernetes + " -X " + version + ".gitMajor=1 -X " + version +
+		".gitMinor=37 -X " + version + ".gitTreeState=clean"
+	var out []Tool
+	for _, pkg := range []string{
+		"cmd/kube-apiserver", "cmd/kube-controller-manager", "cmd/kube-scheduler", "cmd/kubelet",
+		"cmd/kube-proxy", "cmd/kubectl", "test/images/agnhost",
+	} {
+		out = append(out, Tool{
+			Name: filepath.Base(pkg), Version: Kubernetes, Module: "kube",
+			Package: "k8s.io/kubernetes/" + pkg, LDFlags: kube,
+		})
+	}
+	const ctrd = "github.com/containerd/containerd/v2"
+	for _, cmd := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
+		out = append(out, Tool{
+			Name: cmd, Version: Containerd, Module: "containerd", Package: ctrd + "/cmd/" + cmd,
+			LDFlags: "-X " + ctrd + "/version.Version=" + Containerd, Tags: "no_btrfs,no_zfs,no_devmapper",
+		})
+	}
+	return append(out,
+		Tool{Name: "coredns", Version: CoreDNS, Module: "coredns", Package: "github.com/coredns/coredns"},
+		Tool{
+			Name: "helm", Version: Helm, Module: "helm", Package: "helm.sh/helm/v4/cmd/helm",
+			LDFlags: "-X helm.sh/helm/v4/internal/version.version=" + Helm,
+		},
+	)
+}
+
+// hostPrograms are what Debian provides, by the package that has them.
+var hostPrograms = map[string]string{
+	"etcd": "etcd-server", "runc": "runc", "nft": "nftables", "iptables": "iptables", "ip6tables": "iptables",
+	"conntrack": "conntrack", "ip": "iproute2", "tc": "iproute2", "sysctl": "procps", "socat": "socat",
+	"nsenter": "util-linux", "mount": "mount", "busybox": "busybox-static",
+}

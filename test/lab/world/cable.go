@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package world
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"github.com/magpie-edge/magpie/test/lab/machine"
+)
+
+// cable is a veth pair between two machines.
+type cable struct{ a, devA, b, devB string }
+
+// cables of the world. Devices of a router's LAN side bear the host's name,
+// devices of the internet that of the site.
+func cables() []cable {
+	cs := []cable{
+		{Internet, Outside, Outside, "eth0"},
+		{"vpc-gw", "xc0", "plant-gw", "xc0"},
+	}
+	for _, s := range Sites() {
+		cs = append(cs, cable{Internet, s.Name, s.Router(), "wan"})
+	}
+	for _, h := range Hosts() {
+		s, _ := FindSite(h.Site)
+		cs = append(cs, cable{s.Router(), h.Name, h.Name, "eth0"})
+	}
+	return cs
+}
+
+// plug lays one cable unless it is there. When a machine dies its end takes
+// the other end along, so half a cable does not exist.
+func plug(lab string, c cable) error {
+	ha, nsA, err := open(lab, c.a)
+	if err != nil {
+		return err
+	}
+	defer nsA.Close()
+	defer ha.Close()
+	hb, nsB, err := open(lab, c.b)
+	if err != nil {
+		return err
+	}
+	defer nsB.Close()
+	defer hb.Close()
+	var missing netlink.LinkNotFoundError
+	if _, err := ha.LinkByName(c.devA); err == nil {
+		return nil
+	} else if !errors.As(err, &missing) {
+		return fmt.Errorf("look for %s in %s: %w", c.devA, c.a, err)
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = c.devA
+	err = ha.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: c.devB, PeerNamespace: netlink.NsFd(int(nsB))})
+	if err != nil {
+		return fmt.Errorf("plug %s:%s to %s:%s: %w", c.a, c.devA, c.b, c.devB, err)
+	}
+	return nil
+}
+
+func open(lab, name string) (*netlink.Handle, netns.NsHandle, error) {
+	path, err := machine.NetNS(lab, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("open network of %s: %w", name, err)
+	}
+	h, err := netlink.NewHandleAt(ns)
+	if err != nil {
+		ns.Close()
+		return nil, 0, fmt.Errorf("open network of %s: %w", name, err)
+	}
+	return h, ns, nil
+}
