@@ -2,7 +2,10 @@
 
 package fleet
 
-import "net/netip"
+import (
+	"net/netip"
+	"strconv"
+)
 
 // Domain returns the domain of that name.
 func (v View) Domain(name string) (Domain, bool) {
@@ -86,4 +89,13 @@ func ofFamily(ps []netip.Prefix, v6 bool) (netip.Prefix, bool) {
 		}
 	}
 	return netip.Prefix{}, false
+}
+
+// String returns the link in one line, the form used in goldens and magpiectl.
+func (l Link) String() string {
+	s := "link " + l.Domain + " gateway " + l.Gateway + " peer " + l.Peer
+	if l.Relay != "" {
+		s += " relay " + l.Relay
+	}
+	return s + " path " + l.Path + " mtu " + strconv.Itoa(l.MTU)
 }

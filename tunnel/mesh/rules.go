@@ -53,7 +53,7 @@ func (m *mesh) firewall() {
 	}
 	b.WriteString("add chain forward { type filter hook forward priority -150 ; }\n")
 	for _, way := range []string{"iifname", "oifname"} {
-		fmt.Fprintf(&b, "add rule forward %s %q tcp flags syn / syn,rst tcp option maxseg size set rt mtu\n", way, dev)
+		fmt.Fprintf(&b, "add rule forward %s %q tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu\n", way, dev)
 	}
 	m.plan.Tables = append(m.plan.Tables, plan.Table{
 		Family: "inet", Name: api.TablePrefix + Owner.Name, Body: b.String(),

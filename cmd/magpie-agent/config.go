@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/magpie-edge/magpie/api"
+	"github.com/magpie-edge/magpie/fleet"
+)
+
+// Config is agent.yaml. The chart writes it from its values.
+type Config struct {
+	// ClusterCIDRs are the ranges all pod CIDRs come from: at most one a family.
+	ClusterCIDRs []string `json:"clusterCIDRs"`
+	// NonMasquerade are destinations outside the cluster towards which pods
+	// keep their own address.
+	NonMasquerade []string `json:"nonMasquerade,omitempty"`
+	// VNI of the overlay, 1 to 16777215.
+	VNI int `json:"vni"`
+	// Port is the UDP port of the overlay, 1 to 65535.
+	Port int `json:"port"`
+	// MTU of pods in bytes, 1280 to 9500; 0 derives it from the underlay.
+	MTU int `json:"mtu"`
+	// APIServer is the URL to use instead of the one in the environment, which
+	// on a node without kube-proxy leads nowhere.
+	APIServer string `json:"apiServer,omitempty"`
+	// CNIBinDir and CNIConfDir are the container runtime's directories.
+	CNIBinDir  string `json:"cniBinDir"`
+	CNIConfDir string `json:"cniConfDir"`
+	// StateDir survives reboots (saved View, keys); RunDir does not (socket).
+	StateDir string `json:"stateDir"`
+	RunDir   string `json:"runDir"`
+	// LogLevel is debug, info, warn or error.
+	LogLevel string `json:"logLevel"`
+}
+
+// Default returns what an empty agent.yaml means.
+func Default() Config {
+	return Config{
+		VNI: api.VNI, Port: api.PortVXLAN,
+		CNIBinDir: "/opt/cni/bin", CNIConfDir: "/etc/cni/net.d",
+		StateDir: api.DirState, RunDir: api.DirRun,
+		LogLevel: "info",
+	}
+}
+
+// LoadConfig reads path over the defaults and validates the result. An unknown
+// field is an error: it is a typing mistake more often than a newer version.
+func LoadConfig(path string) (Config, error) {
+	c := Default()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("read config: %w", err)
+	}
+	if err := yaml.UnmarshalStrict(b, &c); err != nil {
+		return c, fmt.Errorf("decode config %s: %w", path, err)
+	}
+	if err := c.Validate(); err != nil {
+		return c, fmt.Errorf("config %s:\n%w", path, err)
+	}
+	return c, nil
+}
+
+// Validate joins every problem, each with its field and the accepted range.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	seen := map[bool]bool{}
+	for i, s := range c.ClusterCIDRs {
+		p, err := netip.ParsePrefix(s)
+		switch {
+		case err != nil:
+			bad("clusterCIDRs[%d]: %q is not a CIDR", i, s)
+		case p != p.Masked():
+			bad("clusterCIDRs[%d]: %s has host bits set; did you mean %s?", i, s, p.Masked())
+		case seen[p.Addr().Is6()]:
+			bad("clusterCIDRs[%d]: %s is the second range of its family; at most one of each", i, s)
+		default:
+			seen[p.Addr().Is6()] = true
+		}
+	}
+	if len(c.ClusterCIDRs) == 0 {
+		bad("clusterCIDRs: empty; give kube-controller-manager's --cluster-cidr")
+	}
+	for i, s := range c.NonMasquerade {
+		if _, err := netip.ParsePrefix(s); err != nil {
+			bad("nonMasquerade[%d]: %q is not a CIDR", i, s)
+		}
+	}
+	between := func(field string, v, low, high int) {
+		if v < low || v > high {
+			bad("%s: %d is not within %d to %d", field, v, low, high)
+		}
+	}
+	between("vni", c.VNI, 1, 1<<24-1)
+	between("port", c.Port, 1, 65535)
+	if c.MTU != 0 {
+		between("mtu", c.MTU, api.MTUMin, api.MTUMax)
+	}
+	for _, d := range []struct{ field, path string }{
+		{"cniBinDir", c.CNIBinDir}, {"cniConfDir", c.CNIConfDir}, {"stateDir", c.StateDir}, {"runDir", c.RunDir},
+	} {
+		if !filepath.IsAbs(d.path) {
+			bad("%s: %q is not an absolute path", d.field, d.path)
+		}
+	}
+	if _, err := c.level(); err != nil {
+		bad("logLevel: %q is not debug, info, warn or error", c.LogLevel)
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) level() (l slog.Level, err error) {
+	err = l.UnmarshalText([]byte(c.LogLevel))
+	return l, err
+}
+
+// settings is the part of the config that planners see; call after Validate.
+func (c Config) settings() fleet.Settings {
+	return fleet.Settings{
+		ClusterCIDRs:  prefixes(c.ClusterCIDRs),
+		NonMasquerade: prefixes(c.NonMasquerade),
+		VNI:           c.VNI, Port: c.Port, MTU: c.MTU,
+		Links: true, // the manager empties the gateways when raven-cfg turns links off
+	}
+}
+
+func prefixes(texts []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, t := range texts {
+		out = append(out, netip.MustParsePrefix(t).Masked())
+	}
+	return out
+}
