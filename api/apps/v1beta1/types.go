@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1beta1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// NodePool is a set of nodes that are managed alike.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,path=nodepools,shortName=np,categories=yurt
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,description="The type of nodepool"
+// +kubebuilder:printcolumn:name="ReadyNodes",type=integer,JSONPath=`.status.readyNodeNum`,description="The number of ready nodes in the pool"
+// +kubebuilder:printcolumn:name="NotReadyNodes",type=integer,JSONPath=`.status.unreadyNodeNum`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type NodePool struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +kubebuilder:default={}
+	Spec NodePoolSpec `json:"spec,omitempty"`
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Status NodePoolStatus `json:"status,omitempty"`
+}
+
+// NodePoolSpec says what the pool is and what its nodes get.
+//
+// +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="type is immutable"
+// +kubebuilder:validation:XValidation:rule="(has(self.hostNetwork) && self.hostNetwork) == (has(oldSelf.hostNetwork) && oldSelf.hostNetwork)",message="hostNetwork is immutable"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Cloud' || !has(self.hostNetwork) || !self.hostNetwork",message="a Cloud pool cannot be hostNetwork"
+type NodePoolSpec struct {
+	// Type is Edge or Cloud.
+	// +optional
+	// +kubebuilder:default=Edge
+	// +kubebuilder:validation:Enum=Edge;Cloud
+	Type string `json:"type,omitempty"`
+	// HostNetwork is true if all pods of the pool use the host's network.
+	// +optional
+	HostNetwork bool `json:"hostNetwork,omitempty"`
+	// Labels, Annotations and Taints that every node of the pool gets.
+	// +optional
+	Labels map[string]string `json:"labels,omitempty"`
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// +optional
+	Taints []corev1.Taint `json:"taints,omitempty"`
+}
+
+// NodePoolStatus counts the nodes of the pool.
+type NodePoolStatus struct {
+	// +optional
+	ReadyNodeNum int32 `json:"readyNodeNum"`
+	// +optional
+	UnreadyNodeNum int32 `json:"unreadyNodeNum"`
+	// +optional
+	Nodes []string `json:"nodes,omitempty"`
+}
+
+// NodePoolList is a list of NodePools.
+//
+// +kubebuilder:object:root=true
+type NodePoolList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []NodePool `json:"items"`
+}
