@@ -76,3 +76,8 @@ const GatewayCloud = "gw-cloud"
 
 // GatewayPrefix begins the name of a Gateway that the manager makes for a pool.
 const GatewayPrefix = "gw-"
+
+// AnnotationSpecHash on a Gateway that the manager made: the hash of the spec
+// as it wrote it. Where the spec no longer has that hash somebody edited it,
+// and from then on it is theirs.
+const AnnotationSpecHash = GroupMagpie + "/spec-hash"
