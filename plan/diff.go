@@ -82,7 +82,7 @@ func diff[T item[K], K comparable](have, want []T) (adds, removes []Step) {
 		switch {
 		case !there:
 			adds = append(adds, Step{Op: Add, Item: w})
-		case h != w:
+		case !same(h, w):
 			adds = append(adds, Step{Op: Change, Item: w, Was: h})
 		}
 	}

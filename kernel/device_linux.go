@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/magpie-edge/magpie/plan"
+)
+
+// device adds or changes one device. See hand.
+func (h *realHand) device(_ context.Context, s plan.Step) (fresh bool, writes int, err error) {
+	d, _ := s.Item.(plan.Device)
+	c, err := h.conn(d.NS)
+	if err != nil {
+		return false, 0, err
+	}
+	l, err := c.LinkByName(d.Name)
+	switch {
+	case errors.As(err, new(netlink.LinkNotFoundError)):
+		writes, err = h.create(c, d)
+		return err == nil, writes, err
+	case err != nil:
+		return false, 0, err
+	case !isOurs(l, h.owner):
+		return false, 0, fmt.Errorf("device %s %w (alias %q)", d.Name, ErrForeign, l.Attrs().Alias)
+	}
+	if h.mustRecreate(c, l, d) {
+		if err := h.destroy(c, l, d); err != nil {
+			return false, 0, fmt.Errorf("remove to make anew: %w", err)
+		}
+		writes, err = h.create(c, d)
+		return true, writes + 1, err
+	}
+	writes, err = h.adjust(c, l, d)
+	return false, writes, err
+}
+
+// create makes the device as wanted and marks it.
+func (h *realHand) create(c *conn, d plan.Device) (writes int, err error) {
+	switch d.Kind {
+	case plan.Veth:
+		writes, err = h.createVeth(c, d)
+	case plan.VXLAN:
+		writes, err = h.createVXLAN(c, d)
+	case plan.WireGuard:
+		writes, err = h.host.wg.create(c, d, h.owner)
+	case plan.IFB:
+		attrs, aerr := h.attrs(d)
+		if aerr != nil {
+			return 0, aerr
+		}
+		writes, err = wrote(c.LinkAdd(&netlink.Ifb{LinkAttrs: attrs}))
+	default:
+		return 0, fmt.Errorf("kind %q: no such kind of device", d.Kind)
+	}
+	if err != nil {
+		return writes, err
+	}
+	l, err := c.LinkByName(d.Name)
+	if err != nil {
+		return writes, err
+	}
+	more, err := h.adjust(c, l, d)
+	return writes + more, err
+}
+
+// attrs are those that every kind is created with. Group is the mark that is
+// there from the first moment on.
+func (h *realHand) attrs(d plan.Device) (netlink.LinkAttrs, error) {
+	a := netlink.NewLinkAttrs()
+	a.Name, a.MTU, a.Group = d.Name, d.MTU, uint32(h.owner.Proto)
+	mac, err := parseMAC(d.MAC)
+	a.HardwareAddr = mac
+	return a, err
+}
+
+// mustRecreate reports whether the kernel cannot change the device in place.
+func (h *realHand) mustRecreate(c *conn, l netlink.Link, d plan.Device) bool {
+	if kindOf(l) != d.Kind {
+		return true
+	}
+	switch v := l.(type) {
+	case *netlink.Veth:
+		return !h.pairIs(c, v, d)
+	case *netlink.Vxlan:
+		local, _ := netip.AddrFromSlice(v.SrcAddr)
+		return v.VxlanId != d.VNI || v.Port != d.Port || local.Unmap().Is4() != d.Local.Is4()
+	default:
+		return false
+	}
+}
+
+// adjust brings a device that is there into the wanted form, in place.
+func (h *realHand) adjust(c *conn, l netlink.Link, d plan.Device) (writes int, err error) {
+	var errs []error
+	do := func(what string, needed bool, f func() error) {
+		if !needed {
+			return
+		}
+		if err := f(); err != nil {
+			errs = append(errs, fmt.Errorf("set %s: %w", what, err))
+			return
+		}
+		writes++
+	}
+	a := l.Attrs()
+	mac, err := parseMAC(d.MAC)
+	if err != nil {
+		return 0, err
+	}
+	do("alias", a.Alias != alias(h.owner), func() error { return c.LinkSetAlias(l, alias(h.owner)) })
+	do("mac", mac != nil && a.HardwareAddr.String() != d.MAC, func() error { return c.LinkSetHardwareAddr(l, mac) })
+	do("mtu", d.MTU != 0 && a.MTU != d.MTU, func() error { return c.LinkSetMTU(l, d.MTU) })
+	switch v := l.(type) {
+	case *netlink.Vxlan:
+		do("vxlan", h.vxlanDiffers(c, v, d), func() error { return h.changeVXLAN(c, v, d) })
+	case *netlink.Veth:
+		n, err := h.adjustPeer(d, v.Attrs())
+		writes += n
+		errs = append(errs, err)
+	}
+	if d.Kind == plan.WireGuard {
+		n, err := h.host.wg.adjust(d)
+		writes += n
+		errs = append(errs, err)
+	}
+	do("up", a.Flags&unix.IFF_UP == 0, func() error { return c.LinkSetUp(l) })
+	return writes, errors.Join(errs...)
+}
+
+// destroy removes a device and what runs it.
+func (h *realHand) destroy(c *conn, l netlink.Link, d plan.Device) error {
+	if d.NS == "" {
+		h.host.wg.stop(d.Name)
+	}
+	if err := c.LinkDel(l); err != nil && !isGone(err) {
+		return err
+	}
+	return nil
+}
+
+// removeDevice removes a device of ours; one that is gone or is another's is
+// left as it is.
+func (h *realHand) removeDevice(d plan.Device) (int, error) {
+	c, err := h.conn(d.NS)
+	if err != nil {
+		return removed(err)
+	}
+	l, err := c.LinkByName(d.Name)
+	if err != nil {
+		return removed(err)
+	}
+	if !isOurs(l, h.owner) {
+		return 0, nil // ours is gone; what has its name now is another's
+	}
+	return wrote(h.destroy(c, l, d))
+}
+
+func parseMAC(s string) (net.HardwareAddr, error) {
+	if s == "" {
+		return nil, nil
+	}
+	mac, err := net.ParseMAC(s)
+	if err != nil {
+		return nil, fmt.Errorf("mac %q: %w", s, err)
+	}
+	if mac.String() != s {
+		return nil, fmt.Errorf("mac %q: write it as %s", s, strings.ToLower(mac.String()))
+	}
+	return mac, nil
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/magpie-edge/magpie/plan"
+)
+
+// readSettings reads the settings that somebody asked for. One that does not
+// exist (its device has gone) is simply not there.
+func (r *reader) readSettings() error {
+	for _, k := range r.w.settings() {
+		value, err := r.w.host.readSysctl(k)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNoNamespace) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		r.plan.Sysctls = append(r.plan.Sysctls, plan.Sysctl{NS: k.NS, Name: k.Key, Value: value})
+	}
+	return nil
+}
+
+func (h *Host) readSysctl(k plan.SysctlKey) (string, error) {
+	file, err := sysctlFile(k.Key)
+	if err != nil {
+		return "", err
+	}
+	var value string
+	err = inNS(h.file(k.NS), func() error {
+		b, err := os.ReadFile(file)
+		value = strings.Join(strings.Fields(string(b)), " ")
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("read sysctl %s: %w", k.Key, err)
+	}
+	return value, nil
+}
+
+// writeSysctl writes a setting that differs. It reads first even when the plan
+// says that the value differs: the writer of the plan may never have looked,
+// and some settings act on being written, whatever the value.
+func (h *Host) writeSysctl(s plan.Sysctl) (writes int, err error) {
+	file, err := sysctlFile(s.Name)
+	if err != nil {
+		return 0, err
+	}
+	err = inNS(h.file(s.NS), func() error {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if strings.Join(strings.Fields(string(b)), " ") == s.Value {
+			return nil
+		}
+		writes = 1
+		return os.WriteFile(file, []byte(s.Value), 0)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("write sysctl: %w", err)
+	}
+	return writes, nil
+}
+
+// sysctlFile is where a setting is. Names come from planners, but a device
+// name is part of some, so nothing may lead out of the tree.
+func sysctlFile(name string) (string, error) {
+	if !filepath.IsLocal(name) || filepath.Clean(name) != name {
+		return "", fmt.Errorf("sysctl %q: not a name", name)
+	}
+	return filepath.Join("/proc/sys", name), nil
+}
