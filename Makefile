@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Everything one does with this repository. A target is one line; what takes
+# more is a program that can be run and tested by itself.
+
+SHELL := /bin/bash
+
+# Programs that the lab and the tests call, by the names of their packages.
+DEBIAN := busybox-static ca-certificates conntrack etcd-server iproute2 iptables mount nftables procps runc shellcheck socat util-linux
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X github.com/magpie-edge/magpie/internal/version.set=$(VERSION)
+
+# What is not a unit test. NS makes network namespaces of its own (one package
+# at a time: some wait for real clocks), API runs an etcd and a kube-apiserver
+# of its own, E2E runs on the lab.
+NS  := ./kernel/... ./tunnel/wire/... ./test/lab/... ./test/walks/... ./test/bench/...
+API := ./cluster/... ./cmd/magpie-manager/...
+E2E := ./test/e2e/...
+
+TALLY := go run ./test/tally
+LINT  := go tool -modfile=tools/go.mod golangci-lint
+GEN   := go tool -modfile=tools/go.mod controller-gen
+
+export CGO_ENABLED := 0
+
+.NOTPARALLEL:
+
+.PHONY: help deps build lab lab-down test unit lint ns api e2e bench fuzz generate image chart vuln clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install missing Debian packages and Go modules
+	@tools/deps.sh $(DEBIAN)
+
+build: ## build every command into bin/
+	@mkdir -p bin && go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+lab: deps build ## a real cluster in four network domains on this machine
+	@bin/magpie-lab up --check
+
+lab-down: build ## stop the lab and remove everything but its cache
+	@bin/magpie-lab down
+
+test: export MAGPIE_TEST_STRICT = 1
+test: deps tally-begin lint unit ns api e2e ## all of the tests, with a summary as the last line
+	@$(TALLY) -end
+
+unit: ## tests that need nothing: goldens, laws, virtual time
+	@$(TALLY) unit $(filter-out $(shell go list $(NS) $(API) $(E2E) 2>/dev/null),$(shell go list ./...))
+
+lint: ## golangci-lint with the settings of .golangci.yml, and shellcheck
+	@$(LINT) run ./... && git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
+
+ns: ## tests in network namespaces of their own; no root needed
+	@$(TALLY) ns -p 1 $(shell go list $(NS) 2>/dev/null)
+
+api: ## tests against a real etcd and kube-apiserver
+	@$(TALLY) api -p 1 $(shell go list $(API) 2>/dev/null)
+
+e2e: build ## tests on the lab; starts it, and stops it again, if it is not up
+	@$(TALLY) e2e -p 1 -timeout 30m $(shell go list $(E2E) 2>/dev/null)
+
+bench: deps build ## measure against Flannel's layout and bare WireGuard, as ratios
+	@go run ./test/bench
+
+fuzz: ## every fuzz target for FUZZTIME (default 20s) each
+	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' . | sed -E 's|^(.*)/[^/]+:func (.*)|\1 \2|' | while read -r dir f; do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-20s} "$$dir" || exit 1; done
+
+generate: ## rewrite deepcopy code, CRDs, goldens of constants and reference pages
+	@go generate ./... && go test ./internal/arch -run Reference -update
+
+image: ## build the release images as tars into dist/ (needs docker or buildah)
+	@for f in $$(git ls-files 'Dockerfile*' '*/Dockerfile*'); do docker build -f "$$f" --build-arg VERSION=$(VERSION) -t magpie:$(VERSION) . || exit 1; done
+
+chart: build ## package the Helm chart into dist/
+	@mkdir -p dist && helm lint charts/magpie && helm package charts/magpie -d dist
+
+vuln: ## look for known vulnerabilities (needs the database at vuln.go.dev)
+	@go tool -modfile=tools/go.mod govulncheck ./...
+
+clean: ## remove what build, test and bench left in this folder
+	@rm -rf bin dist .cache
+
+.PHONY: tally-begin
+tally-begin:
+	@$(TALLY) -begin
