@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/magpie-edge/magpie/internal/reconcile"
+)
+
+// health collects what loops report, for metrics, logs and the probes.
+type health struct {
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	rounds  *prometheus.CounterVec
+	steps   *prometheus.CounterVec
+	success *prometheus.GaugeVec
+
+	mu sync.Mutex
+	// errs is the last error of each loop that readiness asks about; before its
+	// first round that is errNoRound. What needs the API server is not among
+	// them: a node that is cut off is ready as long as its pods are served.
+	errs map[string]error
+}
+
+var errNoRound = errors.New("no round yet")
+
+func newHealth(log *slog.Logger, loops ...string) *health {
+	h := &health{
+		log:     log,
+		metrics: prometheus.NewRegistry(),
+		rounds: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "magpie_loop_rounds_total", Help: "Rounds of each loop by result.",
+		}, []string{"loop", "result"}),
+		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "magpie_loop_steps_total", Help: "Writes that each loop made.",
+		}, []string{"loop"}),
+		success: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "magpie_loop_last_success_timestamp_seconds", Help: "When each loop last found or brought the world to its plan.",
+		}, []string{"loop"}),
+		errs: map[string]error{},
+	}
+	h.metrics.MustRegister(h.rounds, h.steps, h.success)
+	for _, l := range loops {
+		h.errs[l] = errNoRound
+	}
+	return h
+}
+
+// report takes the result of one round: one line where something changed or
+// went wrong, none where nothing did.
+func (h *health) report(r reconcile.Round) {
+	result := "ok"
+	if r.Err != nil {
+		result = "error"
+	}
+	h.rounds.WithLabelValues(r.Loop, result).Inc()
+	h.steps.WithLabelValues(r.Loop).Add(float64(r.Steps))
+	if r.Err == nil {
+		h.success.WithLabelValues(r.Loop).Set(float64(r.At.Add(r.Took).UnixMilli()) / 1000)
+	}
+	h.mu.Lock()
+	if _, asked := h.errs[r.Loop]; asked {
+		h.errs[r.Loop] = r.Err
+	}
+	h.mu.Unlock()
+	switch {
+	case r.NotReady():
+		h.log.Debug("round waits for its sources", "loop", r.Loop)
+	case r.Err != nil:
+		h.log.Warn("round failed, trying again", "loop", r.Loop, "steps", r.Steps, "err", r.Err)
+	case r.Steps > 0:
+		h.log.Info("round changed something", "loop", r.Loop, "steps", r.Steps, "took", r.Took.Round(time.Microsecond))
+	}
+}
+
+// ready is nil when every loop's last round succeeded.
+func (h *health) ready() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for loop, err := range h.errs {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", loop, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// serve answers /healthz, /readyz and /metrics on every address of the node
+// until ctx ends. The API that moves packets has no listener at all.
+func (h *health) serve(ctx context.Context, port int) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := h.ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("/metrics", promhttp.HandlerFor(h.metrics, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", ":"+strconv.Itoa(port))
+	if err != nil {
+		return fmt.Errorf("listen for probes and metrics: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve probes and metrics: %w", err)
+	}
+	return nil
+}

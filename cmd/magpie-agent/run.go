@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/magpie-edge/magpie/api"
+	"github.com/magpie-edge/magpie/cni"
+	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/internal/reconcile"
+	"github.com/magpie-edge/magpie/kernel"
+	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/tunnel/mesh"
+	"github.com/magpie-edge/magpie/tunnel/wire"
+	"github.com/magpie-edge/magpie/vxlan"
+)
+
+// How often loops look. Every wake is answered after gap at the latest; every
+// is what a lost wake costs, and how soon a change is seen that wakes nobody
+// (WireGuard's configuration).
+const (
+	gap   = 50 * time.Millisecond
+	every = 30 * time.Second
+)
+
+// run is the table of contents of a node.
+func run(ctx context.Context, c Config, node string, log *slog.Logger) error {
+	if node == "" {
+		return errors.New("no node name; set --node-name or $NODE_NAME (the chart does, by the downward API)")
+	}
+	keys, err := openKeyring(filepath.Join(c.StateDir, filepath.Base(api.FileKey)))
+	if err != nil {
+		return err
+	}
+	host, err := kernel.Open(kernel.Options{Log: log, Keys: keys, Userspace: wire.UserspaceWireGuard{Log: log}})
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	api, err := connect(c, node, log)
+	if err != nil {
+		return err
+	}
+	a := &agent{config: c, node: node, log: log, keys: keys, host: host, api: api}
+	return a.run(ctx)
+}
+
+// agent is what the loops of one node share.
+type agent struct {
+	config Config
+	node   string
+	log    *slog.Logger
+	keys   *keyring
+	host   *kernel.Host
+	api    apiDoor
+
+	bell   bell
+	health *health
+	source *source
+	pods   *cni.Server
+}
+
+func (a *agent) run(ctx context.Context) error {
+	a.health = newHealth(a.log, "vxlan", "mesh", "cni")
+	a.source = &source{
+		objects: a.api.Objects, host: a.lookAround, settings: a.config.settings(),
+		path: filepath.Join(a.config.StateDir, filepath.Base(api.FileView)),
+		log:  a.log, changed: a.bell.ring,
+	}
+	if err := a.openPods(); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	start := func(f func(context.Context) error) { group.Go(func() error { return f(ctx) }) }
+
+	start(loop(a, "vxlan", vxlan.Plan, a.host.Own(vxlan.Owner)))
+	start(loop(a, "mesh", mesh.Plan, a.host.Own(mesh.Owner)))
+	start(loop(a, "cni", a.pods.Desire, a.host.Own(cni.Owner, kernel.WithNamespaces(a.pods.Namespaces))))
+	start(a.publishLoop())
+
+	looks := a.bell.listen()
+	start(func(ctx context.Context) error { a.source.Run(ctx, looks); return nil })
+	start(func(ctx context.Context) error { a.bell.follow(ctx, a.host.Watch(ctx)); return nil })
+	start(func(ctx context.Context) error { a.bell.follow(ctx, a.api.Wake()); return nil })
+	start(a.api.Run)
+	start(a.servePods)
+	start(func(ctx context.Context) error { return a.health.serve(ctx, api.PortAgentHealth) })
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil // told to stop
+	}
+	return err
+}
+
+// loop keeps one owner's part of the kernel equal to what its planner wants.
+func loop(a *agent, name string, desire func(fleet.View) (plan.Plan, error), world reconcile.World[plan.Plan]) func(context.Context) error {
+	l := &reconcile.Loop[fleet.View, plan.Plan]{
+		Name: name, Read: a.source.Read, Desire: desire, World: world,
+		Wake: a.bell.listen(), Gap: gap, Every: every, Report: a.health.report,
+	}
+	return l.Run
+}
+
+// publishLoop tells the cluster about this node. It is the only loop that
+// needs the API server.
+func (a *agent) publishLoop() func(context.Context) error {
+	l := &reconcile.Loop[published, []plan.Manifest]{
+		Name: "publish", Read: a.readPublished, Desire: manifests, World: a.api.Manifests(fieldManager),
+		Wake: a.bell.listen(), Gap: time.Second, Every: every, Report: a.health.report,
+	}
+	return l.Run
+}
+
+func (a *agent) readPublished() (published, error) {
+	v, err := a.source.Read()
+	if err != nil {
+		return published{}, err
+	}
+	objects, err := a.api.Objects()
+	if err != nil {
+		return published{}, err
+	}
+	p := published{view: v, node: objects.Node, now: time.Now()} //nolint:forbidigo // where time enters
+	if p.peers, err = a.peers(); err != nil {
+		return published{}, fmt.Errorf("look at the peers: %w", err)
+	}
+	return p, nil
+}
