@@ -58,6 +58,9 @@ func prepare(s Spec) error {
 		"etc/fstab":       "",
 	}
 	for f, text := range files {
+		if _, err := os.Stat(filepath.Join(s.Dir(), f)); err == nil {
+			continue
+		}
 		if err := os.WriteFile(filepath.Join(s.Dir(), f), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("prepare machine %s: %w", s.Name, err)
 		}

@@ -5,15 +5,15 @@
 //
 // # Model
 //
-//	                 internet
-//	  vpc  |   shop-a  |   shop-b  |   plant  |  outside
-//	       |           |           |          |
-//	   vpc-gw      shop-a-gw   shop-b-gw   plant-gw     routers, one bridge `lan` each
-//	   1:1 NAT     full cone   symmetric   firewall
-//	  |  |  |        |   |         |          |
-//	 cp c-1 c-2     a-1 a-2       b-1        c-1        machines, `eth0`
-//	   |                                      |
-//	   +------------- private line -----------+         veth `xc0`, no routes until asked
+//	                internet
+//	 vpc  |   shop-a  |   shop-b  |   plant  |  outside
+//	      |           |           |          |
+//	  vpc-gw      shop-a-gw   shop-b-gw   plant-gw     routers, one bridge `lan` each
+//	  1:1 NAT     full cone   symmetric   firewall
+//	 |  |  |        |   |         |          |
+//	cp c-1 c-2     a-1 a-2       b-1        c-1        machines, `eth0`
+//	  |                                      |
+//	  +------------- private line -----------+         veth `xc0`, no routes until asked
 //
 // A cable is a veth pair made directly between two network namespaces. All
 // other settings are the commands a network engineer would type (ip, nft,

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/magpie-edge/magpie/test/lab/machine"
+	"github.com/magpie-edge/magpie/test/lab/world"
+)
+
+// Ranges of the cluster, both families.
+const (
+	podCIDRs     = "10.42.0.0/16,fd42::/48"
+	serviceCIDRs = "10.43.0.0/16,fd43::/112"
+	dnsIP        = "10.43.0.10"
+)
+
+const kubePKI = "/etc/kubernetes/pki/"
+
+// controlPlaneFiles are the units of etcd and the three Kubernetes processes.
+// They run as services of the control-plane machine, not as static pods: it
+// has no kubelet, like a managed control plane.
+func (l *Lab) controlPlaneFiles(files map[string]string) {
+	cp, _ := world.FindHost(world.ControlPlane)
+	unit := func(name, after, restart string, argv ...string) {
+		files["etc/systemd/system/"+name+".service"] = fmt.Sprintf(
+			"[Unit]\nAfter=%s\n\n[Service]\nExecStart=%s\nRestart=%s\nRestartSec=1\n\n[Install]\nWantedBy=multi-user.target\n",
+			after, strings.Join(argv, " \\\n  "), restart)
+	}
+	unit("etcd", "", "always", "/usr/bin/etcd", "--name=lab", "--data-dir=/var/lib/etcd",
+		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
+		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+		"--initial-cluster=lab=http://127.0.0.1:2380", "--logger=zap")
+	unit("kube-apiserver", "etcd.service", "always", "/usr/local/bin/kube-apiserver",
+		"--etcd-servers=http://127.0.0.1:2379",
+		// The address everybody uses is the EIP: the `kubernetes` Service points there.
+		"--advertise-address="+cp.EIP, "--bind-address=0.0.0.0", "--secure-port=6443",
+		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--enable-bootstrap-token-auth", "--allow-privileged",
+		"--client-ca-file="+kubePKI+"ca.crt",
+		"--tls-cert-file="+kubePKI+"apiserver.crt", "--tls-private-key-file="+kubePKI+"apiserver.key",
+		"--kubelet-client-certificate="+kubePKI+"apiserver-kubelet-client.crt",
+		"--kubelet-client-key="+kubePKI+"apiserver-kubelet-client.key",
+		// By name first: two shops have the same addresses, only names tell
+		// nodes apart. Who resolves them is the O&M tunnel's business.
+		"--kubelet-preferred-address-types=Hostname,InternalIP,ExternalIP",
+		"--service-cluster-ip-range="+serviceCIDRs,
+		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+		"--service-account-key-file="+kubePKI+"sa.pub", "--service-account-signing-key-file="+kubePKI+"sa.key",
+		"--requestheader-client-ca-file="+kubePKI+"front-proxy-ca.crt",
+		"--requestheader-allowed-names=front-proxy-client", "--requestheader-username-headers=X-Remote-User",
+		"--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--proxy-client-cert-file="+kubePKI+"front-proxy-client.crt",
+		"--proxy-client-key-file="+kubePKI+"front-proxy-client.key",
+		"--enable-aggregator-routing", "$APISERVER_EXTRA_ARGS")
+	files["etc/systemd/system/kube-apiserver.service.d/10-extra.conf"] = "[Service]\nEnvironmentFile=-/etc/default/kube-apiserver\n"
+	unit("kube-controller-manager", "kube-apiserver.service", "always", "/usr/local/bin/kube-controller-manager",
+		"--kubeconfig=/etc/kubernetes/controller-manager.conf",
+		"--authentication-kubeconfig=/etc/kubernetes/controller-manager.conf",
+		"--authorization-kubeconfig=/etc/kubernetes/controller-manager.conf",
+		"--bind-address=127.0.0.1", "--leader-elect=false", "--controllers=*,bootstrapsigner,tokencleaner",
+		"--allocate-node-cidrs", "--cluster-cidr="+podCIDRs, "--service-cluster-ip-range="+serviceCIDRs,
+		"--node-cidr-mask-size-ipv4=24", "--node-cidr-mask-size-ipv6=64",
+		"--cluster-signing-cert-file="+kubePKI+"ca.crt", "--cluster-signing-key-file="+kubePKI+"ca.key",
+		"--root-ca-file="+kubePKI+"ca.crt", "--service-account-private-key-file="+kubePKI+"sa.key",
+		"--requestheader-client-ca-file="+kubePKI+"front-proxy-ca.crt",
+		"--use-service-account-credentials")
+	unit("kube-scheduler", "kube-apiserver.service", "always", "/usr/local/bin/kube-scheduler",
+		"--kubeconfig=/etc/kubernetes/scheduler.conf",
+		"--authentication-kubeconfig=/etc/kubernetes/scheduler.conf",
+		"--authorization-kubeconfig=/etc/kubernetes/scheduler.conf",
+		"--bind-address=127.0.0.1", "--leader-elect=false")
+}
+
+// writeControlPlaneSecrets gives the control-plane machine its keys.
+func (l *Lab) writeControlPlaneSecrets() error {
+	dir := machine.Spec{Name: world.ControlPlane, Lab: l.dir}.Dir()
+	names, err := filepath.Glob(l.pki("*"))
+	if err != nil {
+		return fmt.Errorf("list pki: %w", err)
+	}
+	for _, f := range names {
+		if err := place(f, filepath.Join(dir, "etc/kubernetes/pki", filepath.Base(f))); err != nil {
+			return err
+		}
+	}
+	const local = "https://127.0.0.1:6443"
+	for user, file := range map[string]string{
+		"controller-manager": "controller-manager.conf", "scheduler": "scheduler.conf", "admin": "admin.conf",
+	} {
+		if err := l.writeKubeconfig(filepath.Join(dir, "etc/kubernetes", file), user, local); err != nil {
+			return err
+		}
+	}
+	return l.hostNames(dir)
+}
+
+// hostNames lets the control plane find the cloud nodes by name, as a VPC's
+// private zone does. Edge nodes have no address that it could use.
+func (l *Lab) hostNames(dir string) error {
+	var b strings.Builder
+	b.WriteString("127.0.0.1 localhost " + world.ControlPlane + "\n::1 localhost\n")
+	for _, h := range world.Hosts() {
+		if h.Type == "cloud" {
+			fmt.Fprintf(&b, "%s %s\n", h.IP, h.Name)
+		}
+	}
+	return write(filepath.Join(dir, "etc/hosts"), b.String(), 0o644)
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package image writes container images as tar files, from files of the host,
+// without a registry or a container engine.
+//
+// # Model
+//
+// An Image is a name and layers, a layer is a list of files with their place
+// in the image. The tar's name carries a hash of all of that, so an image that
+// has not changed is neither written nor imported again.
+//
+// # Invariants
+//
+// Same content, same bytes: times and owners are zero, files are sorted.
+// Layers are not compressed: they never cross a wire, and two cores have
+// better things to do.
+package image

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/magpie-edge/magpie/test/lab/world"
+)
+
+// chart is the product's chart in the repository.
+func (l *Lab) chart() string { return filepath.Join(l.opt.Repo, "charts", "magpie") }
+
+// hasChart says whether there is something to install.
+func (l *Lab) hasChart() bool {
+	_, err := os.Stat(filepath.Join(l.chart(), "Chart.yaml"))
+	return err == nil && !l.opt.Bare
+}
+
+// install installs what a user installs: the chart with Helm, the pools and
+// the cloud's Gateway with kubectl, and a cluster DNS.
+func (u *upping) install(ctx context.Context) error {
+	if err := u.apply(ctx, coreDNSManifests()); err != nil {
+		return err
+	}
+	if !u.hasChart() {
+		u.opt.Show.Line("note: no chart installed, nodes will stay NotReady")
+		return nil
+	}
+	values := filepath.Join(u.dir, "values.yaml")
+	if err := write(values, helmValues(), 0o644); err != nil {
+		return err
+	}
+	cmd := u.Host(ctx, u.Tool("helm"), "upgrade", "--install", "magpie", u.chart(), "--namespace=kube-system", "--values="+values)
+	if _, err := output(cmd); err != nil {
+		return fmt.Errorf("helm upgrade --install magpie (values in %s): %w", values, err)
+	}
+	// The chart's CRDs are served a moment after they are written.
+	return poll(ctx, 30*time.Second, func() error { return u.apply(ctx, domainManifests()) })
+}
+
+// helmValues are the values of the lab's release. Everything not said is the
+// chart's default, which the lab tests too.
+func helmValues() string {
+	cp, _ := world.FindHost(world.ControlPlane)
+	return fmt.Sprintf(`image:
+  repository: magpie
+  tag: dev
+  pullPolicy: Never
+apiServer:
+  host: %s
+  port: 6443
+network:
+  clusterCIDRs: [%s]
+`, cp.EIP, strings.ReplaceAll(podCIDRs, ",", ", "))
+}
+
+// domainManifests are what a user writes to describe the sites: a pool each,
+// and the Gateway of the cloud with its public addresses. Edge Gateways are
+// the manager's to make.
+func domainManifests() string {
+	var b strings.Builder
+	for _, pool := range Pools() {
+		fmt.Fprintf(&b, `---
+apiVersion: apps.openyurt.io/v1beta2
+kind: NodePool
+metadata: {name: %s}
+spec: {type: %s}
+`, pool.Name, pool.Type)
+	}
+	b.WriteString(`---
+apiVersion: raven.openyurt.io/v1beta1
+kind: Gateway
+metadata: {name: gw-cloud}
+spec:
+  endpoints:
+`)
+	for _, h := range world.Hosts() {
+		if h.Type == "cloud" {
+			fmt.Fprintf(&b, "  - {nodeName: %s, type: tunnel, port: 4500, publicIP: %s, underNAT: false}\n", h.Name, h.EIP)
+		}
+	}
+	return b.String()
+}
+
+// Pool is a NodePool of the lab.
+type Pool struct{ Name, Type string }
+
+// Pools of the lab, one a site.
+func Pools() []Pool {
+	return []Pool{{"cloud", "Cloud"}, {"shop-a", "Edge"}, {"shop-b", "Edge"}, {"plant", "Edge"}}
+}
+
+// poolOf is the pool a machine joins.
+func poolOf(h world.Host) string {
+	if h.Type == "cloud" {
+		return "cloud"
+	}
+	return h.Site
+}
