@@ -13,7 +13,7 @@ import (
 type Wish struct {
 	CIDRs  []netip.Prefix // of the node: every address comes out of these
 	Addrs  []netip.Addr   // exactly these, at most one a family
-	Ranges []Range        // one address out of each
+	Ranges []Range        // out of one of these, for the families they name
 }
 
 // Range is a part of a CIDR, both ends included.
@@ -47,18 +47,31 @@ func (l *Ledger) one(wish Wish, cidr netip.Prefix, now time.Time) (netip.Addr, e
 		l.last[a.Is6()] = a
 		return a, nil
 	}
-	whole := usable(cidr)
-	for _, r := range wish.Ranges {
-		if r.First.Is6() == cidr.Addr().Is6() {
-			whole = Range{First: later(whole.First, r.First), Last: earlier(whole.Last, r.Last)}
+	ranges := wish.within(cidr)
+	for _, r := range ranges {
+		if a, ok := l.next(r, now); ok {
+			return a, nil
 		}
 	}
-	a, ok := l.next(whole, now)
-	if !ok {
-		return a, fmt.Errorf("all of %s - %s is in use: %w", whole.First, whole.Last, ErrFull)
-	}
-	return a, nil
+	return netip.Addr{}, fmt.Errorf("every address of %s is in use: %w", ranges[0], ErrFull)
 }
+
+// within returns the parts of the CIDR the wish allows, at least one.
+func (w Wish) within(cidr netip.Prefix) []Range {
+	whole := usable(cidr)
+	var out []Range
+	for _, r := range w.Ranges {
+		if r.First.Is6() == cidr.Addr().Is6() {
+			out = append(out, Range{First: later(whole.First, r.First), Last: earlier(whole.Last, r.Last)})
+		}
+	}
+	if len(out) == 0 {
+		out = []Range{whole}
+	}
+	return out
+}
+
+func (r Range) String() string { return r.First.String() + " to " + r.Last.String() }
 
 // usable leaves out the network address (the overlay device has it), the next
 // one (a bridge of Flannel has it while a cluster moves to us node by node)

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cni
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/internal/reconcile"
+	"github.com/magpie-edge/magpie/plan"
+)
+
+// Pods returns the pods that have their network, sorted by key.
+func (s *Server) Pods() []Pod { return s.cfg.Ledger.Pods(true) }
+
+// Namespaces returns the network namespaces of the pods, sorted. It is for
+// kernel.WithNamespaces.
+func (s *Server) Namespaces() []string {
+	var out []string
+	for _, p := range s.Pods() {
+		out = append(out, p.NetNS)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Settings returns the sysctls that this node's pods want. It is for
+// kernel.WithSysctls: a setting carries no owner's mark.
+func (s *Server) Settings() []plan.SysctlKey {
+	view, ok := s.cfg.View()
+	if !ok {
+		return nil
+	}
+	want, err := s.Desire(view)
+	if err != nil {
+		return nil
+	}
+	var out []plan.SysctlKey
+	for _, x := range want.Sysctls {
+		out = append(out, x.Key())
+	}
+	return out
+}
+
+// Desire returns everything of Owner's that this node should have: the plans
+// of the live pods and Masquerade. It is the Desire of the agent's "cni" loop.
+func (s *Server) Desire(view fleet.View) (plan.Plan, error) {
+	want := Masquerade(view)
+	for _, pod := range s.Pods() {
+		want = join(want, Plan(pod, view))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, dev := range slices.Sorted(maps.Keys(s.adopted)) {
+		want = join(want, s.adopted[dev].plan)
+	}
+	return want, nil
+}
+
+func join(a, b plan.Plan) plan.Plan {
+	a.Sysctls = append(a.Sysctls, b.Sysctls...)
+	a.Devices = append(a.Devices, b.Devices...)
+	a.Addrs = append(a.Addrs, b.Addrs...)
+	a.Neighs = append(a.Neighs, b.Neighs...)
+	a.Routes = append(a.Routes, b.Routes...)
+	a.Shapes = append(a.Shapes, b.Shapes...)
+	a.Members = append(a.Members, b.Members...)
+	return a
+}
+
+// World returns the world of the agent's "cni" loop. It keeps the loop and the
+// verbs from undoing each other: a round compares what it saw with what it
+// wanted a moment ago, and a pod may have come or gone in between.
+func (s *Server) World() reconcile.World[plan.Plan] { return guarded{s} }
+
+type guarded struct{ s *Server }
+
+func (g guarded) Observe(ctx context.Context) (plan.Plan, error) { return g.s.cfg.World.Observe(ctx) }
+
+// Apply leaves out the pods that a verb worked on since the last round, and
+// asks for another round in their stead.
+func (g guarded) Apply(ctx context.Context, have, want plan.Plan) (int, error) {
+	s := g.s
+	if len(plan.Diff(have, want)) == 0 {
+		s.settle()
+		return 0, nil
+	}
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	busy := s.settle()
+	steps, err := s.cfg.World.Apply(ctx, without(have, busy), without(want, busy))
+	if len(busy) > 0 {
+		s.cfg.Wake()
+	}
+	return steps, err
+}
+
+// touch notes that a verb has changed the pod. The caller holds the gate.
+func (s *Server) touch(pod Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touched[pod.Key] = pod
+}
+
+// settle returns the pods touched since it was last called.
+func (s *Server) settle() []Pod {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pods := slices.Collect(maps.Values(s.touched))
+	clear(s.touched)
+	return pods
+}
+
+// without returns the plan without anything of the pods.
+func without(p plan.Plan, pods []Pod) plan.Plan {
+	if len(pods) == 0 {
+		return p
+	}
+	spaces, devices, members := map[string]bool{}, map[string]bool{}, map[plan.MemberKey]bool{}
+	for _, pod := range pods {
+		if pod.NetNS != "" {
+			spaces[pod.NetNS] = true
+		}
+		devices[pod.HostDevice()], devices[pod.ShapeDevice()] = true, true
+		for _, m := range Plan(pod, fleet.View{}).Members {
+			members[m.Key()] = true
+		}
+	}
+	of := func(ns, dev string) bool { return spaces[ns] || ns == "" && devices[dev] }
+	p.Devices = drop(p.Devices, func(d plan.Device) bool { return of(d.NS, d.Name) })
+	p.Addrs = drop(p.Addrs, func(a plan.Addr) bool { return of(a.NS, a.Dev) })
+	p.Neighs = drop(p.Neighs, func(n plan.Neigh) bool { return of(n.NS, n.Dev) })
+	p.Routes = drop(p.Routes, func(r plan.Route) bool { return of(r.NS, r.Dev) })
+	p.Shapes = drop(p.Shapes, func(x plan.Shape) bool { return of(x.NS, x.Dev) })
+	p.Members = drop(p.Members, func(m plan.Member) bool { return members[m.Key()] })
+	p.Sysctls = drop(p.Sysctls, func(x plan.Sysctl) bool { return of(x.NS, sysctlDevice(x.Name)) })
+	return p
+}
+
+func drop[T any](items []T, which func(T) bool) []T {
+	return slices.DeleteFunc(slices.Clone(items), which)
+}
+
+// sysctlDevice is the device in "net/ipv4/conf/DEVICE/key".
+func sysctlDevice(name string) string {
+	const device = 3
+	if words := strings.Split(name, "/"); len(words) > device {
+		return words[device]
+	}
+	return ""
+}
