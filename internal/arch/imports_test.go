@@ -44,7 +44,7 @@ var layers = []layer{
 	{dir: "eni", ours: below, others: machinery, pure: true},
 	{dir: "tunnel", ours: below, others: machinery, pure: true},
 	{dir: "tunnel/mesh", ours: below, others: machinery, pure: true},
-	{dir: "cni", ours: below + " cni/shim", others: machinery + " github.com/containernetworking/cni", pure: true},
+	{dir: "cni", ours: below + " cni/shim internal/reconcile", others: machinery + " github.com/containernetworking/cni", pure: true},
 	{dir: "cni/shim", net: true},
 	{dir: "tunnel/stream", others: "golang.org/x/net", pure: true, net: true},
 	// 3: doors.
