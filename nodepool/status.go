@@ -14,31 +14,6 @@ import (
 	"github.com/magpie-edge/magpie/fleet"
 )
 
-// gatewayStatus is Gateway.status with every list written out: an empty list
-// we own says "none", an absent one would leave what stood there.
-type gatewayStatus struct {
-	metav1.TypeMeta `json:",inline"`
-	Metadata        named `json:"metadata"`
-	Status          struct {
-		Nodes           []ravenv1beta1.NodeInfo `json:"nodes"`
-		ActiveEndpoints []ravenv1beta1.Endpoint `json:"activeEndpoints"`
-	} `json:"status"`
-}
-
-type poolStatus struct {
-	metav1.TypeMeta `json:",inline"`
-	Metadata        named `json:"metadata"`
-	Status          struct {
-		ReadyNodeNum   int32    `json:"readyNodeNum"`
-		UnreadyNodeNum int32    `json:"unreadyNodeNum"`
-		Nodes          []string `json:"nodes"`
-	} `json:"status"`
-}
-
-type named struct {
-	Name string `json:"name"`
-}
-
 // Status returns the status of every Gateway and NodePool that exists.
 func Status(in fleet.Cluster) (Plan, error) {
 	w, err := arrange(in)
@@ -54,14 +29,12 @@ func Status(in fleet.Cluster) (Plan, error) {
 			return Plan{}, err
 		}
 	}
-	counts := map[string]*poolStatus{}
+	counts := map[string]*appsv1beta2.NodePool{}
 	for _, pool := range in.Pools {
-		s := &poolStatus{
-			TypeMeta: metav1.TypeMeta{APIVersion: appsv1beta2.GroupVersion.String(), Kind: "NodePool"},
-			Metadata: named{pool.Name},
+		counts[pool.Name] = &appsv1beta2.NodePool{
+			TypeMeta:   metav1.TypeMeta{APIVersion: appsv1beta2.GroupVersion.String(), Kind: "NodePool"},
+			ObjectMeta: metav1.ObjectMeta{Name: pool.Name},
 		}
-		s.Status.Nodes = []string{}
-		counts[pool.Name] = s
 	}
 	for _, n := range in.Nodes {
 		s := counts[poolOf(n)]
@@ -86,20 +59,19 @@ func Status(in fleet.Cluster) (Plan, error) {
 	return p, nil
 }
 
-func (w *world) gatewayStatus(d *domain) gatewayStatus {
-	s := gatewayStatus{
-		TypeMeta: metav1.TypeMeta{APIVersion: ravenv1beta1.GroupVersion.String(), Kind: "Gateway"},
-		Metadata: named{d.name},
+func (w *world) gatewayStatus(d *domain) *ravenv1beta1.Gateway {
+	s := &ravenv1beta1.Gateway{
+		TypeMeta:   metav1.TypeMeta{APIVersion: ravenv1beta1.GroupVersion.String(), Kind: "Gateway"},
+		ObjectMeta: metav1.ObjectMeta{Name: d.name},
 	}
 	tunnel := w.elect(d, ravenv1beta1.Tunnel)
-	s.Status.ActiveEndpoints = append([]ravenv1beta1.Endpoint{}, tunnel.active...)
+	s.Status.ActiveEndpoints = slices.Clone(tunnel.active)
 	s.Status.ActiveEndpoints = append(s.Status.ActiveEndpoints, w.elect(d, ravenv1beta1.Proxy).active...)
 	for i := range s.Status.ActiveEndpoints {
 		e := &s.Status.ActiveEndpoints[i]
 		e.Type = kindOf(*e) // the schema wants it
 	}
 	extra, _ := w.extraCIDRs(d)
-	s.Status.Nodes = []ravenv1beta1.NodeInfo{}
 	for _, n := range d.nodes {
 		info := ravenv1beta1.NodeInfo{
 			NodeName:  n.Name,
