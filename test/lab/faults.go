@@ -99,7 +99,7 @@ func parseWorldFault(words []string) (world.Fault, error) {
 	if len(words) < 3 {
 		return f, fmt.Errorf("%s %s by how much?", f.Kind, f.Site)
 	}
-	v, err := strconv.ParseFloat(strings.TrimRight(words[2], "%a-zA-Z"), 64)
+	v, err := strconv.ParseFloat(strings.TrimRight(words[2], "%bitBIT/smMkKgG"), 64)
 	if err != nil {
 		return f, fmt.Errorf("%s: %q is not a number", f.Kind, words[2])
 	}

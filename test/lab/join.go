@@ -17,13 +17,13 @@ import (
 
 // join makes every machine a node, as an administrator does: print the join
 // script of its pool, run it on the machine as root. A machine whose kubelet
-// runs has joined.
+// and kube-proxy run has joined.
 func (u *upping) join(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(3)
 	for _, h := range workers() {
 		g.Go(func() error {
-			if _, err := u.Exec(ctx, h.Name, "systemctl", "is-active", "--quiet", "kubelet"); err == nil {
+			if _, err := u.Exec(ctx, h.Name, "systemctl", "is-active", "--quiet", "kubelet", "kube-proxy"); err == nil {
 				return nil
 			}
 			if err := u.joinNode(ctx, h); err != nil {

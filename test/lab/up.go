@@ -169,7 +169,6 @@ func (l *Lab) Down(ctx context.Context, keepLogs bool) error {
 		return err
 	}
 	defer unlock()
-	defer os.Remove(l.dir + ".lock")
 	if err := machine.WriteRun(l.dir, ""); err != nil {
 		return err
 	}

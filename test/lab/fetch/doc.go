@@ -15,6 +15,11 @@
 // No binary is downloaded: the checksum database vouches for all sources, and
 // a machine that can build the product can build its lab.
 //
+// # Invariants
+//
+//   - A file named NAME-VERSION is complete.
+//   - One process builds at a time; who waited finds the work done.
+//
 // # Not here
 //
 // What Debian has (etcd, runc, nft, iptables): Host names the packages.

@@ -9,9 +9,17 @@
 // in the image. The tar's name carries a hash of all of that, so an image that
 // has not changed is neither written nor imported again.
 //
+// # Why this way
+//
+// Nothing may be pulled, and no container engine is wanted on the host. Layers
+// are not compressed: they never cross a wire, and two cores have better
+// things to do.
+//
 // # Invariants
 //
 // Same content, same bytes: times and owners are zero, files are sorted.
-// Layers are not compressed: they never cross a wire, and two cores have
-// better things to do.
+//
+// # Not here
+//
+// Which images there are, and importing them: package lab.
 package image

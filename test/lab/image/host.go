@@ -38,7 +38,7 @@ func HostTools() (Layer, error) {
 		{Path: "tmp", Mode: 0o1777},
 		{Path: "run"},
 		{Path: "usr/bin/busybox", Source: "/bin/busybox"},
-		{Path: "usr/bin/sh", Link: "busybox"},
+		{Path: "usr/bin/sh", Link: "dash"}, // busybox' own prefers its applets, its `ip` too
 	}
 	for _, f := range []string{"/etc/protocols", "/etc/services", "/etc/ssl/certs/ca-certificates.crt"} {
 		if _, err := os.Stat(f); err == nil {
@@ -53,7 +53,7 @@ func HostTools() (Layer, error) {
 			l = append(l, File{Path: "usr/sbin/" + fam + c, Link: "xtables-nft-multi"})
 		}
 	}
-	programs := []string{"/usr/sbin/xtables-nft-multi", "/usr/sbin/nft", "/usr/sbin/conntrack", "/bin/ip", "/sbin/tc", "/sbin/bridge"}
+	programs := []string{"/usr/sbin/xtables-nft-multi", "/usr/sbin/nft", "/usr/sbin/conntrack", "/bin/dash", "/bin/ip", "/sbin/tc", "/sbin/bridge"}
 	plugins, err := filepath.Glob("/usr/lib/*/xtables/*.so")
 	if err != nil || len(plugins) == 0 {
 		return nil, fmt.Errorf("no iptables plug-ins on this host: install iptables")

@@ -4,6 +4,7 @@ package machine
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"os"
@@ -70,12 +71,8 @@ func newBootID() error {
 
 // machineID is stable over the machine's life and differs between machines.
 func machineID(name string) string {
-	var sum [16]byte
-	for i := range len(name) {
-		sum[i%16] ^= name[i] + byte(i)
-		sum[(i+7)%16] += name[i]
-	}
-	return fmt.Sprintf("%x\n", sum)
+	sum := sha256.Sum256([]byte("magpie-lab machine " + name))
+	return fmt.Sprintf("%x\n", sum[:16])
 }
 
 // socketOf is the path of the machine's control socket as the host sees it.

@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pki makes the keys and certificates of the lab's control plane: what
-// kubeadm makes, for a cluster that lives a day.
-//
-// Everything is written once and kept, so that a lab which is brought up again
-// after a crash still trusts its own nodes.
 package pki
 
 import (

@@ -27,10 +27,15 @@
 //     interruption, and after a machine was rebooted.
 //   - Faults are rendered from a list, whole: healing is the empty list.
 //
-// # Why NAT like this
+// # Why this way
 //
 // Full cone means: one mapping for all destinations, and anybody may send to
 // it. The kernel's masquerade keeps the source port where it can, which gives
 // the first half; a set of mappings learned behind the masquerade and used as
 // DNAT gives the second. Symmetric is masquerade with fully random ports.
+//
+// # Not here
+//
+// The machines themselves: package machine. What runs on them: package lab.
+// Delay: the kernel here has no netem.
 package world

@@ -75,7 +75,7 @@ func lineScript(faults []Fault) string {
 		case "cut":
 			both("")
 		case "loss":
-			both(fmt.Sprintf("numgen random mod 1000 < %d", f.Value))
+			both(fmt.Sprintf("numgen random mod 1000 <= %d", f.Value-1))
 		case "black-hole":
 			both(fmt.Sprintf("meta length > %d", f.Value))
 		case "rate":
