@@ -51,7 +51,9 @@ func Masquerade(view fleet.View) plan.Plan {
 		}
 		p.Sysctls = append(p.Sysctls, plan.Sysctl{Name: forwarding(f), Value: "1"})
 	}
-	p.Tables = []plan.Table{{Family: "inet", Name: Table, Body: body(view)}}
+	if len(view.Self.PodCIDRs) > 0 {
+		p.Tables = []plan.Table{{Family: "inet", Name: Table, Body: body(view)}}
+	}
 	return p
 }
 

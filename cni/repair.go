@@ -48,18 +48,20 @@ func (s *Server) Settings() []plan.SysctlKey {
 // Desire returns everything of Owner's that this node should have: the plans
 // of the live pods and Masquerade. It is the Desire of the agent's "cni" loop.
 func (s *Server) Desire(view fleet.View) (plan.Plan, error) {
-	want := Masquerade(view)
+	var pods plan.Plan
 	for _, pod := range s.Pods() {
-		want = join(want, Plan(pod, view))
+		pods = join(pods, Plan(pod, view))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, dev := range slices.Sorted(maps.Keys(s.adopted)) {
-		want = join(want, s.adopted[dev].plan)
+		pods = join(pods, s.adopted[dev].plan)
 	}
-	return want, nil
+	return plan.Merge(Masquerade(view), pods), nil
 }
 
+// join is plan.Merge for pods, which have nothing in common: it looks for no
+// duplicates, so a hundred pods cost a hundred appends.
 func join(a, b plan.Plan) plan.Plan {
 	a.Sysctls = append(a.Sysctls, b.Sysctls...)
 	a.Devices = append(a.Devices, b.Devices...)
