@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	ravenv1beta1 "github.com/magpie-edge/magpie/api/raven/v1beta1"
+	"github.com/magpie-edge/magpie/cluster"
+	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/internal/reconcile"
+	"github.com/magpie-edge/magpie/nodepool"
+	"github.com/magpie-edge/magpie/plan"
+)
+
+// gap is how long a loop waits for more before it looks again: a node that
+// joins is several events, and must be in a slice within tens of milliseconds.
+const gap = 50 * time.Millisecond
+
+// run wires the manager and runs it until ctx ends.
+func run(ctx context.Context, c Config, logs io.Writer) error {
+	level, err := c.level()
+	if err != nil {
+		return fmt.Errorf("log level: %w", err)
+	}
+	handler := slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level})
+	log := slog.New(handler)
+	klog.SetSlogLogger(log)
+	ctrl.SetLogger(logr.FromSlogHandler(handler))
+
+	cfg, err := restConfig(c)
+	if err != nil {
+		return err
+	}
+	door, err := cluster.NewManager(cfg)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(cfg, c, door)
+	if err != nil {
+		return err
+	}
+	r := &reporter{log: log, metrics: newMetrics(), events: mgr.GetEventRecorder("magpie-manager")}
+	parts := []part{
+		{
+			name:  "gateways",
+			plan:  nodepool.Gateways,
+			scope: cluster.Scope{Parts: []cluster.Part{{Kind: "Gateway"}}, Own: ours, Yield: true},
+		},
+		{
+			name:  "slices",
+			plan:  func(in fleet.Cluster) (nodepool.Plan, error) { return nodepool.Slices(in, c.VNI) },
+			scope: cluster.Scope{Parts: []cluster.Part{{Kind: "DomainSlice"}}},
+		},
+		{
+			name: "status",
+			plan: r.elections(nodepool.Status),
+			scope: cluster.Scope{Parts: []cluster.Part{
+				{Kind: "Gateway", Subresource: "status"}, {Kind: "NodePool", Subresource: "status"},
+			}},
+		},
+	}
+	for _, p := range parts {
+		if err := mgr.Add(p.loop(door, r, c.Every.Duration)); err != nil {
+			return fmt.Errorf("add loop %s: %w", p.name, err)
+		}
+	}
+	log.Info("manager starts", "listen", c.Listen)
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	return nil
+}
+
+// part is one loop: a planner and what it owns.
+type part struct {
+	name  string
+	plan  func(fleet.Cluster) (nodepool.Plan, error)
+	scope cluster.Scope
+}
+
+func (p part) loop(door *cluster.Manager, r *reporter, every time.Duration) manager.Runnable {
+	p.scope.Manager = "magpie-" + p.name
+	loop := &reconcile.Loop[fleet.Cluster, []plan.Manifest]{
+		Name: p.name,
+		Read: door.Objects,
+		Desire: func(in fleet.Cluster) ([]plan.Manifest, error) {
+			out, err := p.plan(in)
+			if err == nil {
+				r.notes(p.name, out.Notes, in)
+			}
+			return out.Manifests, err
+		},
+		World:  door.Manifests(p.scope),
+		Wake:   door.Wake(),
+		Gap:    gap,
+		Every:  every,
+		Report: r.round,
+	}
+	return manager.RunnableFunc(func(ctx context.Context) error { // started on the leader only
+		if err := loop.Run(ctx); ctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+}
+
+// ours keeps the gateways loop away from every Gateway that somebody wrote or
+// edited.
+func ours(o metav1.Object) bool {
+	g, ok := o.(*ravenv1beta1.Gateway)
+	return ok && nodepool.Ours(g.Labels, g.Annotations, g.Spec)
+}
+
+func restConfig(c Config) (*rest.Config, error) {
+	if c.Kubeconfig == "" {
+		cfg, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("read the pod's account: %w", err)
+		}
+		return cfg, nil
+	}
+	cfg, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig %s: %w", c.Kubeconfig, err)
+	}
+	return cfg, nil
+}
+
+// newManager sets up leader election and the one listener: health and metrics.
+func newManager(cfg *rest.Config, c Config, door *cluster.Manager) (manager.Manager, error) {
+	scheme, err := cluster.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := manager.New(cfg, manager.Options{
+		Scheme:                        scheme,
+		LeaderElection:                c.LeaderElection,
+		LeaderElectionID:              "magpie-manager",
+		LeaderElectionNamespace:       c.Namespace,
+		LeaderElectionReleaseOnCancel: true, // Start returns after every loop has ended
+		Metrics: metricsserver.Options{BindAddress: c.Listen, ExtraHandlers: map[string]http.Handler{
+			"/healthz": answer(func() error { return nil }),
+			"/readyz":  answer(door.Ready),
+		}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make manager: %w", err)
+	}
+	if err := mgr.Add(always{door}); err != nil {
+		return nil, fmt.Errorf("add watches: %w", err)
+	}
+	return mgr, nil
+}
+
+// always runs the watches on every replica, so that a new leader knows
+// everything already.
+type always struct{ door *cluster.Manager }
+
+func (a always) Start(ctx context.Context) error {
+	if err := a.door.Run(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func (always) NeedLeaderElection() bool { return false }
+
+func answer(check func() error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if err := check(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n") //nolint:errcheck // the caller has gone
+	})
+}
