@@ -9,7 +9,7 @@ SHELL := /bin/bash
 DEBIAN := busybox-static ca-certificates conntrack etcd-server iproute2 iptables mount nftables procps runc shellcheck socat util-linux
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS := -s -w -X github.com/magpie-edge/magpie/internal/version.set=$(VERSION)
+LDFLAGS := -s -w -X github.com/magpie-edge/magpie/internal/version.set=$(VERSION) -X main.version=$(VERSION)
 
 # What is not a unit test. NS makes network namespaces of its own (one package
 # at a time: some wait for real clocks), API runs an etcd and a kube-apiserver
