@@ -71,7 +71,7 @@ func Open(o Options) (*Host, error) {
 		return nil, fmt.Errorf("open kernel door: %w", err)
 	}
 	h.conn = c
-	n, err := openNFT()
+	n, err := openNFT(o.Namespace)
 	if err != nil {
 		c.close()
 		return nil, fmt.Errorf("open kernel door: %w", err)

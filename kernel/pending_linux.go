@@ -13,15 +13,10 @@ import (
 var errPending = errors.New("not built yet") //nolint:gochecknoglobals // goes away
 
 type (
-	nft       struct{}
 	wireGuard struct{}
 	accepts   struct{}
 )
 
-func openNFT() (*nft, error)                                   { return &nft{}, nil }
-func (n *nft) close() error                                    { return nil }
-func (n *nft) generation() (uint32, error)                     { return 0, errPending }
-func (n *nft) read(plan.Owner, *plan.Plan) error               { return nil }
 func newWireGuard(KeySource, WireGuardStarter) *wireGuard      { return &wireGuard{} }
 func (w *wireGuard) close() error                              { return nil }
 func (w *wireGuard) stop(string)                               {}
@@ -39,10 +34,3 @@ func (a *accepts) write(context.Context, plan.Owner, plan.Accept, bool) (int, er
 }
 func (h *realHand) writeShape(plan.Shape, bool) (int, error) { return 0, errPending }
 func (r *reader) readShapes(*space) error                    { return nil }
-func (h *realHand) swap(context.Context, plan.Table, []plan.Member) (int, error) {
-	return 0, errPending
-}
-func (h *realHand) drop(context.Context, plan.Table) (int, error) { return 0, errPending }
-func (h *realHand) members(context.Context, plan.TableKey, []plan.Step) (int, error) {
-	return 0, errPending
-}
