@@ -26,6 +26,7 @@ type health struct {
 	rounds  *prometheus.CounterVec
 	steps   *prometheus.CounterVec
 	success *prometheus.GaugeVec
+	calls   *prometheus.HistogramVec
 
 	mu sync.Mutex
 	// errs is the last error of each loop that readiness asks about; before its
@@ -49,9 +50,13 @@ func newHealth(log *slog.Logger, loops ...string) *health {
 		success: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "magpie_loop_last_success_timestamp_seconds", Help: "When each loop last found or brought the world to its plan.",
 		}, []string{"loop"}),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "magpie_cni_call_duration_seconds", Help: "Time to answer each CNI call, in the agent.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12),
+		}, []string{"op", "result"}),
 		errs: map[string]error{},
 	}
-	h.metrics.MustRegister(h.rounds, h.steps, h.success)
+	h.metrics.MustRegister(h.rounds, h.steps, h.success, h.calls)
 	for _, l := range loops {
 		h.errs[l] = errNoRound
 	}
@@ -61,11 +66,7 @@ func newHealth(log *slog.Logger, loops ...string) *health {
 // report takes the result of one round: one line where something changed or
 // went wrong, none where nothing did.
 func (h *health) report(r reconcile.Round) {
-	result := "ok"
-	if r.Err != nil {
-		result = "error"
-	}
-	h.rounds.WithLabelValues(r.Loop, result).Inc()
+	h.rounds.WithLabelValues(r.Loop, result(r.Err)).Inc()
 	h.steps.WithLabelValues(r.Loop).Add(float64(r.Steps))
 	if r.Err == nil {
 		h.success.WithLabelValues(r.Loop).Set(float64(r.At.Add(r.Took).UnixMilli()) / 1000)
@@ -83,6 +84,19 @@ func (h *health) report(r reconcile.Round) {
 	case r.Steps > 0:
 		h.log.Info("round changed something", "loop", r.Loop, "steps", r.Steps, "took", r.Took.Round(time.Microsecond))
 	}
+}
+
+// call takes the result of one CNI call.
+func (h *health) call(op string, took time.Duration, err error) {
+	h.calls.WithLabelValues(op, result(err)).Observe(took.Seconds())
+}
+
+// result is the value of the metrics' label of that name.
+func result(err error) string {
+	if err != nil {
+		return "error"
+	}
+	return "ok"
 }
 
 // ready is nil when every loop's last round succeeded.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/magpie-edge/magpie/api"
+	"github.com/magpie-edge/magpie/cluster"
 	"github.com/magpie-edge/magpie/cni"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/reconcile"
@@ -45,11 +46,11 @@ func run(ctx context.Context, c Config, node string, log *slog.Logger) error {
 		return err
 	}
 	defer host.Close()
-	api, err := connect(c, node, log)
+	door, err := connect(c, node, log)
 	if err != nil {
 		return err
 	}
-	a := &agent{config: c, node: node, log: log, keys: keys, host: host, api: api}
+	a := &agent{config: c, node: node, log: log, keys: keys, host: host, api: door}
 	return a.run(ctx)
 }
 
@@ -60,7 +61,7 @@ type agent struct {
 	log    *slog.Logger
 	keys   *keyring
 	host   *kernel.Host
-	api    apiDoor
+	api    *cluster.Agent
 
 	bell   bell
 	health *health
@@ -83,7 +84,7 @@ func (a *agent) run(ctx context.Context) error {
 
 	start(loop(a, "vxlan", vxlan.Plan, a.host.Own(vxlan.Owner)))
 	start(loop(a, "mesh", mesh.Plan, a.host.Own(mesh.Owner)))
-	start(loop(a, "cni", a.pods.Desire, a.host.Own(cni.Owner, kernel.WithNamespaces(a.pods.Namespaces))))
+	start(loop(a, "cni", a.pods.Desire, a.pods.World()))
 	start(a.publishLoop())
 
 	looks := a.bell.listen()
@@ -129,7 +130,7 @@ func (a *agent) readPublished() (published, error) {
 		return published{}, err
 	}
 	p := published{view: v, node: objects.Node, now: time.Now()} //nolint:forbidigo // where time enters
-	if p.peers, err = a.peers(); err != nil {
+	if p.peers, p.driver, err = a.sessions(); err != nil {
 		return published{}, fmt.Errorf("look at the peers: %w", err)
 	}
 	return p, nil

@@ -100,7 +100,8 @@ type LinkReportSpec struct {
 	// PublicKey of the node's WireGuard device, base64.
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9+/]{43}=$`
 	PublicKey string `json:"publicKey,omitempty"`
-	// Driver is "kernel" or "userspace".
+	// Driver is what speaks WireGuard: "kernel", or "userspace" inside the agent;
+	// absent on a node that is no gateway.
 	// +kubebuilder:validation:Enum=kernel;userspace
 	Driver string `json:"driver,omitempty"`
 	// MTU is the largest packet its links carry, in bytes.

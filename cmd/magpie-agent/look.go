@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/magpie-edge/magpie/api"
+	"github.com/magpie-edge/magpie/cluster"
+	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/kernel"
+)
+
+// connect makes the door to the API server. It does not wait for it: the token
+// and the address come from the pod, and the server may be away.
+func connect(c Config, node string, log *slog.Logger) (*cluster.Agent, error) {
+	cfg, err := rest.InClusterConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the api server (magpie-agent runs as a pod of the chart's DaemonSet): %w", err)
+	}
+	if c.APIServer != "" {
+		cfg.Host = c.APIServer
+	}
+	return cluster.NewAgent(cfg, node, log)
+}
+
+// lookAround is what the node itself says: where its traffic leaves, and the
+// MACs of the VTEPs it has.
+func (a *agent) lookAround(_ context.Context, objects fleet.Objects) (fleet.Host, error) {
+	h := fleet.Host{LinkKey: a.keys.Public(), Now: time.Now()} //nolint:forbidigo // where time enters
+	preferred := underlays(objects.Node)
+	var errs []error
+	get := func(v6 bool) fleet.Underlay {
+		u, err := a.host.Underlay(v6, preferred)
+		errs = append(errs, err)
+		return fleet.Underlay(u)
+	}
+	h.Underlay4, h.Underlay6 = get(false), get(true)
+	mac := func(name string) string {
+		m, err := a.host.MAC(name)
+		errs = append(errs, err)
+		return m
+	}
+	h.VTEPMAC, h.VTEPMAC6 = mac(api.DeviceVXLAN4), mac(api.DeviceVXLAN6)
+	return h, errors.Join(errs...)
+}
+
+// underlays are the addresses that may carry the overlay, best first: what the
+// user wrote in Flannel's annotations, then the node's internal addresses.
+func underlays(node *corev1.Node) []netip.Addr {
+	if node == nil {
+		return nil
+	}
+	var out []netip.Addr
+	add := func(text string) {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			out = append(out, addr)
+		}
+	}
+	add(node.Annotations[api.FlannelNodePublicIP])
+	add(node.Annotations[api.FlannelNodePublicIPv6])
+	for _, address := range node.Status.Addresses {
+		if address.Type == corev1.NodeInternalIP {
+			add(address.Address)
+		}
+	}
+	return out
+}
+
+// sessions returns the WireGuard sessions of this node and what speaks
+// WireGuard on it; both empty if it is no gateway.
+func (a *agent) sessions() (peers []peer, driver string, err error) {
+	state, err := a.host.LinkState(api.DeviceMesh)
+	if errors.Is(err, kernel.ErrNoDevice) {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	for _, p := range state.Peers {
+		peers = append(peers, peer{key: p.PublicKey, endpoint: p.Endpoint, handshake: p.LastHandshake})
+	}
+	if state.Userspace {
+		return peers, "userspace", nil
+	}
+	return peers, "kernel", nil
+}

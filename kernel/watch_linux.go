@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// watched are the multicast groups that speak when an object changes that a
+// plan can hold, by netlink family. WireGuard's configuration, traffic control
+// and sysctls announce nothing: a loop finds those at its next full round.
+func watched() map[int][]int {
+	return map[int][]int{
+		unix.NETLINK_ROUTE: {
+			unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
+			unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
+			unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE,
+		},
+		unix.NETLINK_NETFILTER: {unix.NFNLGRP_NFTABLES},
+	}
+}
+
+// Watch returns a channel that receives after changes of the kernel's network
+// objects in the host's namespace, whoever made them. It carries no data, and
+// changes that nobody has looked at yet become one. When the kernel drops
+// messages for want of buffer space, that is a change, too. The channel closes
+// after ctx ends.
+func (h *Host) Watch(ctx context.Context) <-chan struct{} {
+	out := make(chan struct{}, 1)
+	wake := func() {
+		select {
+		case out <- struct{}{}:
+		default:
+		}
+	}
+	done := make(chan struct{})
+	families := watched()
+	for family, groups := range families {
+		go func() {
+			h.listen(ctx, family, groups, wake)
+			done <- struct{}{}
+		}()
+	}
+	go func() {
+		for range families {
+			<-done
+		}
+		close(out)
+	}()
+	return out
+}
+
+// listen wakes for every message of one family until ctx ends. A socket that
+// breaks is opened again, and whatever was missed meanwhile counts as a change.
+func (h *Host) listen(ctx context.Context, family int, groups []int, wake func()) {
+	for ctx.Err() == nil {
+		err := inNS(h.home, func() error { return subscribe(ctx, family, groups, wake) })
+		if ctx.Err() != nil {
+			return
+		}
+		h.log.Warn("kernel events lost, listening again", "err", err)
+		wake()
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// subscribe reads messages of the groups and wakes for each batch. The socket
+// belongs to the namespace of the calling thread.
+func subscribe(ctx context.Context, family int, groups []int, wake func()) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, family)
+	if err != nil {
+		return fmt.Errorf("netlink event socket: %w", err)
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing to do about it
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("bind netlink event socket: %w", err)
+	}
+	for _, g := range groups {
+		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, g); err != nil {
+			return fmt.Errorf("join netlink group %d: %w", g, err)
+		}
+	}
+	// A time-out lets the loop see the end of ctx; there is no other way to
+	// interrupt a read of a blocking socket.
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 200_000}); err != nil {
+		return fmt.Errorf("set time-out of netlink event socket: %w", err)
+	}
+	buf := make([]byte, 64<<10)
+	for ctx.Err() == nil {
+		_, _, err := unix.Recvfrom(fd, buf, 0)
+		switch {
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		case err == nil, errors.Is(err, unix.ENOBUFS):
+			wake()
+		default:
+			return fmt.Errorf("read netlink events: %w", err)
+		}
+	}
+	return ctx.Err()
+}
