@@ -52,13 +52,11 @@ func (h *realHand) create(c *conn, d plan.Device) (writes int, err error) {
 	case plan.VXLAN:
 		writes, err = h.createVXLAN(c, d)
 	case plan.WireGuard:
-		writes, err = h.host.wg.create(c, d, h.owner)
+		writes, err = h.createWith(d, func(a netlink.LinkAttrs) (int, error) { return h.host.wg.create(c, d, a) })
 	case plan.IFB:
-		attrs, aerr := h.attrs(d)
-		if aerr != nil {
-			return 0, aerr
-		}
-		writes, err = wrote(c.LinkAdd(&netlink.Ifb{LinkAttrs: attrs}))
+		writes, err = h.createWith(d, func(a netlink.LinkAttrs) (int, error) {
+			return wrote(c.LinkAdd(&netlink.Ifb{LinkAttrs: a}))
+		})
 	default:
 		return 0, fmt.Errorf("kind %q: no such kind of device", d.Kind)
 	}
@@ -71,6 +69,14 @@ func (h *realHand) create(c *conn, d plan.Device) (writes int, err error) {
 	}
 	more, err := h.adjust(c, l, d)
 	return writes + more, err
+}
+
+func (h *realHand) createWith(d plan.Device, f func(netlink.LinkAttrs) (int, error)) (int, error) {
+	a, err := h.attrs(d)
+	if err != nil {
+		return 0, err
+	}
+	return f(a)
 }
 
 // attrs are those that every kind is created with. Group is the mark that is

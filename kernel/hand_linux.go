@@ -74,7 +74,7 @@ func (h *realHand) forget(d plan.Device) {
 }
 
 // write does one step. See hand.
-func (h *realHand) write(ctx context.Context, s plan.Step) (int, error) {
+func (h *realHand) write(_ context.Context, s plan.Step) (int, error) {
 	drop := s.Op == plan.Remove
 	switch i := s.Item.(type) {
 	case plan.Device: // adds and changes go through device
@@ -99,7 +99,7 @@ func (h *realHand) write(ctx context.Context, s plan.Step) (int, error) {
 	case plan.Allowed:
 		return h.host.wg.writeAllowed(i, drop)
 	case plan.Accept:
-		return h.host.ipt.write(ctx, h.owner, i, drop)
+		return h.host.ipt.write(h.owner, i, drop)
 	default:
 		return 0, fmt.Errorf("item %T: not known to this door", s.Item)
 	}

@@ -48,7 +48,6 @@ type Options struct {
 type Host struct {
 	home string // Options.Namespace
 	log  *slog.Logger
-	keys KeySource
 	conn *conn
 	wg   *wireGuard
 	nft  *nft
@@ -65,7 +64,7 @@ func Open(o Options) (*Host, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Host{log: o.Log, keys: o.Keys, home: o.Namespace}
+	h := &Host{log: o.Log, home: o.Namespace}
 	c, err := h.dial("")
 	if err != nil {
 		return nil, fmt.Errorf("open kernel door: %w", err)
@@ -77,8 +76,8 @@ func Open(o Options) (*Host, error) {
 		return nil, fmt.Errorf("open kernel door: %w", err)
 	}
 	h.nft = n
-	h.wg = newWireGuard(o.Keys, o.Userspace)
-	h.ipt = newAccepts(n.generation)
+	h.wg = newWireGuard(o)
+	h.ipt = newAccepts(o.Namespace, n)
 	return h, nil
 }
 

@@ -61,7 +61,7 @@ func (r *reader) read(ctx context.Context) (plan.Plan, error) {
 		r.readSettings,
 		func() error { return r.w.host.wg.read(host, &r.plan) },
 		func() error { return r.w.host.nft.read(r.w.owner, &r.plan) },
-		func() error { return r.w.host.ipt.read(r.w.owner, &r.plan) },
+		func() error { return r.w.host.ipt.read(ctx, r.w.owner, &r.plan) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/magpie-edge/magpie/plan"
+)
+
+const (
+	// tick is the unit in which the kernel keeps a token bucket's burst, in
+	// nanoseconds. Source: linux include/net/pkt_sched.h, PSCHED_SHIFT.
+	tick = 64
+	// queueTime is how long a packet may wait in a token bucket, in
+	// milliseconds; what would wait longer is dropped. The bandwidth plugin of
+	// containernetworking/plugins has the same.
+	queueTime = 25
+)
+
+func (r *reader) readShapes(s *space) error {
+	qdiscs, err := s.QdiscList(nil)
+	if err != nil {
+		return fmt.Errorf("list qdiscs in %q: %w", s.path, err)
+	}
+	for _, q := range qdiscs {
+		a := q.Attrs()
+		if !s.ours[a.LinkIndex] {
+			continue
+		}
+		shape := plan.Shape{NS: s.path, Dev: s.name(a.LinkIndex)}
+		switch v := q.(type) {
+		case *netlink.Tbf:
+			if a.Parent != netlink.HANDLE_ROOT {
+				continue
+			}
+			shape.Rate, shape.Burst = v.Rate*8, bucket(v.Rate, v.Buffer)*8
+		case *netlink.Ingress:
+			if shape.Redirect, err = redirectOf(s, a.LinkIndex); err != nil {
+				return err
+			}
+		default:
+			continue
+		}
+		r.plan.Shapes = append(r.plan.Shapes, shape)
+	}
+	return nil
+}
+
+// bucket turns ticks at a rate (bytes a second) into bytes, rounding up as
+// buffer rounds down.
+func bucket(rate uint64, ticks uint32) uint64 {
+	return (rate*uint64(ticks)*tick + 999_999_999) / 1_000_000_000
+}
+
+// buffer turns a burst in bytes into ticks at a rate.
+func buffer(rate, burst uint64) uint32 {
+	return uint32(min(float64(burst)*1e9/float64(rate)/tick, 1<<32-1))
+}
+
+// redirectOf returns where everything that enters a device is sent. Anything
+// else that hangs there gives a name that no plan wants.
+func redirectOf(s *space, index int) (string, error) {
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+	filters, err := s.FilterList(link, netlink.MakeHandle(0xffff, 0))
+	if err != nil {
+		return "", fmt.Errorf("list filters of %s: %w", s.name(index), err)
+	}
+	for _, f := range filters {
+		if m, ok := f.(*netlink.MatchAll); ok && len(filters) == 1 && len(m.Actions) == 1 {
+			if to, ok := m.Actions[0].(*netlink.MirredAction); ok && s.name(to.Ifindex) != "" {
+				return s.name(to.Ifindex), nil
+			}
+		}
+	}
+	return "?", nil
+}
+
+// writeShape adds, changes or removes a token bucket or a redirect.
+func (h *realHand) writeShape(p plan.Shape, drop bool) (int, error) {
+	c, index, err := h.at(p.NS, p.Dev)
+	if err != nil {
+		if drop {
+			return removed(err)
+		}
+		return 0, err
+	}
+	if p.Redirect != "" {
+		return h.writeRedirect(c, index, p, drop)
+	}
+	q := &netlink.Tbf{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT,
+	}}
+	if drop {
+		return removed(c.QdiscDel(q))
+	}
+	q.Rate = p.Rate / 8
+	if q.Rate == 0 {
+		return 0, fmt.Errorf("rate of %d bit/s: too small", p.Rate)
+	}
+	q.Buffer = buffer(q.Rate, p.Burst/8)
+	q.Limit = uint32(min(q.Rate*queueTime/1000+p.Burst/8, 1<<32-1))
+	return wrote(c.QdiscReplace(q))
+}
+
+func (h *realHand) writeRedirect(c *conn, index int, p plan.Shape, drop bool) (int, error) {
+	q := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
+	}}
+	if drop {
+		return removed(c.QdiscDel(q))
+	}
+	_, to, err := h.at(p.NS, p.Redirect)
+	if err != nil {
+		return 0, err
+	}
+	// Begin anew: whatever else hangs there would see the packets first.
+	if err := c.QdiscDel(q); err != nil && !isGone(err) && err != unix.EINVAL { //nolint:errorlint // a bare errno
+		return 0, fmt.Errorf("clear ingress: %w", err)
+	}
+	if err := c.QdiscAdd(q); err != nil {
+		return 0, fmt.Errorf("add ingress: %w", err)
+	}
+	err = c.FilterAdd(&netlink.MatchAll{
+		FilterAttrs: netlink.FilterAttrs{
+			LinkIndex: index, Parent: netlink.MakeHandle(0xffff, 0), Priority: 1, Protocol: unix.ETH_P_ALL,
+		},
+		Actions: []netlink.Action{netlink.NewMirredAction(to)},
+	})
+	if err != nil {
+		return 1, fmt.Errorf("add redirect: %w", err)
+	}
+	return 2, nil
+}
