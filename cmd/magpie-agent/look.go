@@ -3,11 +3,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,7 +51,10 @@ func (a *agent) lookAround(_ context.Context, objects fleet.Objects) (fleet.Host
 		errs = append(errs, err)
 		return m
 	}
-	h.VTEPMAC, h.VTEPMAC6 = mac(api.DeviceVXLAN4), mac(api.DeviceVXLAN6)
+	// What flanneld left is taken over with its MAC: peers know it.
+	vni := strconv.Itoa(a.config.VNI)
+	h.VTEPMAC = cmp.Or(mac(api.DeviceVXLAN4), mac("flannel."+vni))
+	h.VTEPMAC6 = cmp.Or(mac(api.DeviceVXLAN6), mac("flannel-v6."+vni))
 	return h, errors.Join(errs...)
 }
 

@@ -3,8 +3,6 @@
 package main
 
 import (
-	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,10 +11,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/vxlan"
 )
 
 // fieldManager is the name under which this process owns fields of its Node
@@ -61,7 +59,7 @@ func manifests(p published) ([]plan.Manifest, error) {
 func nodeManifest(p published) (plan.Manifest, error) {
 	object := map[string]any{
 		"apiVersion": "v1", "kind": "Node",
-		"metadata": map[string]any{"name": p.view.Self.Node, "annotations": flannel(p)},
+		"metadata": map[string]any{"name": p.view.Self.Node, "annotations": vxlan.Annotations(p.view, p.node.Annotations)},
 		"status": map[string]any{"conditions": []any{map[string]any{
 			"type": string(corev1.NodeNetworkUnavailable), "status": string(corev1.ConditionFalse),
 			"reason": "MagpieIsUp", "message": "magpie-agent serves the pods of this node",
@@ -81,32 +79,6 @@ func upSince(p published) time.Time {
 		}
 	}
 	return p.now
-}
-
-// flannel returns the annotations by which VTEPs find each other.
-// Source: flannel pkg/subnet/kube/annotations.go.
-func flannel(p published) map[string]any {
-	self := p.view.Self
-	out := map[string]any{
-		api.FlannelBackendType:       "vxlan",
-		api.FlannelKubeSubnetManager: "true",
-	}
-	given := p.node.Annotations
-	if _, ok := self.PodCIDR(false); ok && self.Underlay4.OK() {
-		out[api.FlannelBackendData] = backendData(p.view.Settings.VNI, self.VTEPMAC)
-		out[api.FlannelPublicIP] = cmp.Or(given[api.FlannelPublicIPOverwrite], self.Underlay4.Addr.String())
-	}
-	if _, ok := self.PodCIDR(true); ok && self.Underlay6.OK() {
-		out[api.FlannelBackendV6Data] = backendData(p.view.Settings.VNI, self.VTEPMAC6)
-		out[api.FlannelPublicIPv6] = cmp.Or(given[api.FlannelPublicIPv6Overwr], self.Underlay6.Addr.String())
-	}
-	return out
-}
-
-// backendData is written byte for byte as flanneld does: it splits the text
-// and does not parse it.
-func backendData(vni int, mac string) string {
-	return fmt.Sprintf(`{"VNI":%d,"VtepMAC":"%s"}`, vni, mac)
 }
 
 // reportManifest publishes the key of this node's links and what it sees of

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package sandbox gives tests network namespaces of their own.
+//
+// # Model
+//
+//	go test --> TestMain --> Main: start this program again
+//	                           |   in new network and mount namespaces
+//	                           +-> tests; each makes named namespaces inside
+//
+// # Why this way
+//
+// A test that makes devices, routes and rules must not be able to touch the
+// machine it runs on, not even by a mistake. In a new network namespace there
+// is nothing to touch, and everything is gone when the process ends, also when
+// it is killed. Not being root only adds a user namespace.
+//
+// # Invariants
+//
+// Nothing made here outlives the process. The host's namespaces are never
+// entered.
+//
+// # Not here
+//
+// Whole nodes with containers: test/lab.
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// inside marks the process that runs in namespaces of its own.
+const inside = "MAGPIE_SANDBOX_INSIDE"
+
+// Main runs m's tests in namespaces of their own and returns the exit code.
+// Call it from TestMain.
+func Main(m *testing.M) int {
+	if os.Getenv(inside) == "" {
+		return again()
+	}
+	if err := furnish(); err != nil {
+		fmt.Fprintln(os.Stderr, "prepare namespaces:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// again starts this program again, inside, and waits for it.
+func again() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // ends with its tests
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS,
+		Pdeathsig:  unix.SIGKILL,
+	}
+	if os.Getuid() != 0 {
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	signal.Ignore(os.Interrupt) // the tests get it, too, and clean up
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "run in new namespaces:", err)
+		return 1
+	}
+	return 0
+}
+
+// furnish gives the namespaces what programs expect: a writable /run with room
+// for named namespaces and WireGuard's sockets, and a lock file for iptables.
+func furnish() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+		return fmt.Errorf("mount /run: %w", err)
+	}
+	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+		return err
+	}
+	return os.Setenv("XTABLES_LOCKFILE", "/run/xtables.lock")
+}
+
+// Namespace makes a named network namespace with its loopback up and returns
+// its path. It goes away with the test.
+func Namespace(t testing.TB, name string) string {
+	t.Helper()
+	Run(t, "ip netns add "+name)
+	t.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() }) //nolint:errcheck,noctx // may be gone
+	Run(t, "ip -n "+name+" link set lo up")
+	return filepath.Join("/run/netns", name)
+}
+
+// Run runs commands, one a line, words split at spaces, and returns what they
+// printed. A command that fails ends the test.
+func Run(t testing.TB, lines string) string {
+	t.Helper()
+	var all strings.Builder
+	for line := range strings.Lines(lines) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		out, err := exec.Command(words[0], words[1:]...).CombinedOutput() //nolint:noctx // short
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", strings.TrimSpace(line), err, out)
+		}
+		all.Write(out)
+	}
+	return all.String()
+}
+
+// In calls f on a thread inside the network namespace at path. Sockets that f
+// opens stay in it; goroutines that f starts do not.
+func In(t testing.TB, path string, f func() error) {
+	t.Helper()
+	errs := make(chan error, 1)
+	go func() {
+		// Never unlocked: the thread dies with the goroutine, so no other code
+		// can find itself in the namespace.
+		runtime.LockOSThread()
+		errs <- enter(path, f)
+	}()
+	if err := <-errs; err != nil {
+		t.Fatalf("in %s: %v", filepath.Base(path), err)
+	}
+}
+
+func enter(path string, f func() error) error {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open namespace: %w", err)
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing to do about it
+	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter namespace: %w", err)
+	}
+	return f()
+}
