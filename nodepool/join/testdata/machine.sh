@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Makes the namespaces it runs in a machine that is about to join. The words of
+# the cases are below.
+set -euo pipefail
+mount -t tmpfs tmpfs /mnt
+for d in etc var; do
+  mkdir -p "/mnt/$d.up" "/mnt/$d.work"
+  mount -t overlay -o "userxattr,lowerdir=/$d,upperdir=/mnt/$d.up,workdir=/mnt/$d.work" overlay "/$d"
+done
+mount -t tmpfs tmpfs /run
+mount -t proc proc /proc
+ip link set lo up
+hostname a-1
+echo 0 >/proc/sys/net/ipv4/ip_forward
+rm -rf /etc/kubernetes /etc/systemd/system/kubelet* /var/lib/kubelet /var/lib/magpie /etc/containerd /etc/NetworkManager
+mkdir -p /run/fake /etc/containerd /run/containerd
+echo 'SystemdCgroup = true' >/etc/containerd/config.toml
+printf 'Filename\tType\tSize\tUsed\tPriority\n' >/run/swaps
+mount --bind /run/swaps /proc/swaps
+SERVER_AS=real SERVER_CLOCK=0s SERVER_TOKEN=abcdef.0123456789abcdef SERVER_NODE_READY=True
+export SERVER_AS SERVER_CLOCK SERVER_TOKEN SERVER_NODE_READY
+
+# listen PROTO PORT: a program called "dnsd" holds the port.
+listen() {
+  cp "$(command -v perl)" /run/dnsd
+  # shellcheck disable=SC2016
+  /run/dnsd -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Proto => $ARGV[0], LocalPort => $ARGV[1], ($ARGV[0] eq "tcp" ? (Listen => 1) : ())) or die; open F, ">/run/listening"; close F; sleep 60' "$1" "$2" &
+  until [[ -e /run/listening ]]; do sleep 0.05; done
+}
+
+runtime() {
+  perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => "/run/containerd/containerd.sock", Listen => 1) or die'
+}
+
+api_server() {
+  MAGPIE_TEST_API_SERVER=$PKI "$SERVER" >/run/api-server.log 2>&1 &
+  until curl -ks -o /dev/null https://127.0.0.1:6443/version; do sleep 0.05; done
+}
+
+# run SCRIPT [OPTION...]: as an operator does, through a pipe.
+run() {
+  local status=0 script=$1
+  shift
+  printf -- '--- %s %s\n' "$script" "$*"
+  bash -s -- "$@" <"$WORK/$script" 2>&1 || status=$?
+  printf 'exit %s\n' "$status"
+}
+
+# findings SCRIPT [OPTION...]: of the output, what did not pass.
+findings() { run "$@" | grep -A1 -e "^---" -e FAIL -e warning -e '^error' -e '^exit' -e '^This' | grep -v -e '^--$' -e '^$' -e '^  ok'; }
+
+good() {
+  runtime
+  api_server
+}
+
+# files: every file that was made or changed since the machine was, and what is
+# in it; times: the same with when it was written.
+files() { changed -exec sha256sum {} + | sort -k2; }
+times() { changed -exec stat -c '%n %Y %a' {} + | sort; }
+changed() { find /etc /var/lib -type f -newer /run/swaps "$@" 2>/dev/null || true; }
