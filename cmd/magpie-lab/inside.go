@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,7 +26,7 @@ func kubectl(opt *lab.Options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return attached(l.Host(cmd.Context(), l.Tool("kubectl"), args...))
+			return attached(l.Host(untilDone(cmd), l.Tool("kubectl"), args...))
 		},
 	}
 }
@@ -63,7 +64,7 @@ func shell(opt *lab.Options) *cobra.Command {
 			if len(argv) == 0 {
 				argv = []string{"/bin/bash", "-l"}
 			}
-			c, err := l.Command(cmd.Context(), args[0], argv...)
+			c, err := l.Command(untilDone(cmd), args[0], argv...)
 			if err != nil {
 				return err
 			}
@@ -89,7 +90,7 @@ func host(opt *lab.Options) *cobra.Command {
 			if name == "helm" || name == "kubectl" {
 				name = l.Tool(name)
 			}
-			return attached(l.Host(cmd.Context(), name, args[1:]...))
+			return attached(l.Host(untilDone(cmd), name, args[1:]...))
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
@@ -97,7 +98,8 @@ func host(opt *lab.Options) *cobra.Command {
 }
 
 func logs(opt *lab.Options) *cobra.Command {
-	return &cobra.Command{
+	follow := false
+	cmd := &cobra.Command{
 		Use:     "logs [MACHINE [PROCESS]]",
 		Short:   "List log files, or print one",
 		Example: "  magpie-lab logs\n  magpie-lab logs a-1 kubelet | tail",
@@ -106,6 +108,9 @@ func logs(opt *lab.Options) *cobra.Command {
 			l, err := lab.New(*opt)
 			if err != nil {
 				return err
+			}
+			if len(args) == 2 && follow {
+				return attached(exec.CommandContext(untilDone(cmd), "tail", "-n", "20", "-F", l.LogFile(args[0], args[1])))
 			}
 			if len(args) == 2 {
 				text, err := os.ReadFile(l.LogFile(args[0], args[1]))
@@ -123,7 +128,13 @@ func logs(opt *lab.Options) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on printing")
+	return cmd
 }
+
+// untilDone is a context that Ctrl-C does not end: the terminal gives the
+// interrupt to the command itself, and a shell must survive it.
+func untilDone(cmd *cobra.Command) context.Context { return context.WithoutCancel(cmd.Context()) }
 
 // attached runs a command on this terminal.
 func attached(c *exec.Cmd) error {

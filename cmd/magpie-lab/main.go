@@ -25,9 +25,9 @@ func main() {
 	switch {
 	case err == nil:
 	case errors.As(err, &exit) && exit.ExitCode() > 0:
-		os.Exit(exit.ExitCode()) //nolint:forbidigo // main
+		os.Exit(exit.ExitCode())
 	default:
 		fmt.Fprintln(os.Stderr, "magpie-lab:", err)
-		os.Exit(1) //nolint:forbidigo // main
+		os.Exit(1)
 	}
 }

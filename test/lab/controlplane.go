@@ -25,16 +25,16 @@ const kubePKI = "/etc/kubernetes/pki/"
 // has no kubelet, like a managed control plane.
 func (l *Lab) controlPlaneFiles(files map[string]string) {
 	cp, _ := world.FindHost(world.ControlPlane)
-	unit := func(name, after, restart string, argv ...string) {
+	unit := func(name, after string, argv ...string) {
 		files["etc/systemd/system/"+name+".service"] = fmt.Sprintf(
-			"[Unit]\nAfter=%s\n\n[Service]\nExecStart=%s\nRestart=%s\nRestartSec=1\n\n[Install]\nWantedBy=multi-user.target\n",
-			after, strings.Join(argv, " \\\n  "), restart)
+			"[Unit]\nAfter=%s\n\n[Service]\nExecStart=%s\nRestart=always\nRestartSec=1\n\n[Install]\nWantedBy=multi-user.target\n",
+			after, strings.Join(argv, " \\\n  "))
 	}
-	unit("etcd", "", "always", "/usr/bin/etcd", "--name=lab", "--data-dir=/var/lib/etcd",
+	unit("etcd", "", "/usr/bin/etcd", "--name=lab", "--data-dir=/var/lib/etcd",
 		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
 		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
 		"--initial-cluster=lab=http://127.0.0.1:2380", "--logger=zap")
-	unit("kube-apiserver", "etcd.service", "always", "/usr/local/bin/kube-apiserver",
+	unit("kube-apiserver", "etcd.service", "/usr/local/bin/kube-apiserver",
 		"--etcd-servers=http://127.0.0.1:2379",
 		// The address everybody uses is the EIP: the `kubernetes` Service points there.
 		"--advertise-address="+cp.EIP, "--bind-address=0.0.0.0", "--secure-port=6443",
@@ -57,7 +57,7 @@ func (l *Lab) controlPlaneFiles(files map[string]string) {
 		"--proxy-client-key-file="+kubePKI+"front-proxy-client.key",
 		"--enable-aggregator-routing", "$APISERVER_EXTRA_ARGS")
 	files["etc/systemd/system/kube-apiserver.service.d/10-extra.conf"] = "[Service]\nEnvironmentFile=-/etc/default/kube-apiserver\n"
-	unit("kube-controller-manager", "kube-apiserver.service", "always", "/usr/local/bin/kube-controller-manager",
+	unit("kube-controller-manager", "kube-apiserver.service", "/usr/local/bin/kube-controller-manager",
 		"--kubeconfig=/etc/kubernetes/controller-manager.conf",
 		"--authentication-kubeconfig=/etc/kubernetes/controller-manager.conf",
 		"--authorization-kubeconfig=/etc/kubernetes/controller-manager.conf",
@@ -68,7 +68,7 @@ func (l *Lab) controlPlaneFiles(files map[string]string) {
 		"--root-ca-file="+kubePKI+"ca.crt", "--service-account-private-key-file="+kubePKI+"sa.key",
 		"--requestheader-client-ca-file="+kubePKI+"front-proxy-ca.crt",
 		"--use-service-account-credentials")
-	unit("kube-scheduler", "kube-apiserver.service", "always", "/usr/local/bin/kube-scheduler",
+	unit("kube-scheduler", "kube-apiserver.service", "/usr/local/bin/kube-scheduler",
 		"--kubeconfig=/etc/kubernetes/scheduler.conf",
 		"--authentication-kubeconfig=/etc/kubernetes/scheduler.conf",
 		"--authorization-kubeconfig=/etc/kubernetes/scheduler.conf",

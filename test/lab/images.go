@@ -47,7 +47,7 @@ func (l *Lab) writeImages(ctx context.Context) ([]nodeImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	tools, err := image.HostTools()
+	tools, err := image.HostTools(ctx)
 	if err != nil {
 		return nil, err
 	}

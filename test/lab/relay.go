@@ -43,7 +43,8 @@ func (l *Lab) startRelay(ctx context.Context, run string) (string, error) {
 			return "", fmt.Errorf("open log: %w", err)
 		}
 		defer log.Close()
-		cmd := exec.Command(l.exe(), verbRelay, l.dir, run)
+		// It outlives `up`, and so `up`'s context.
+		cmd := exec.CommandContext(context.WithoutCancel(ctx), l.exe(), verbRelay, l.dir, run)
 		cmd.Stdout, cmd.Stderr = log, log
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := cmd.Start(); err != nil {
@@ -101,12 +102,14 @@ func relay(dir, run string) error {
 // listenAgain takes the port of last time if it is free, so that a kubeconfig
 // in somebody's shell stays good.
 func listenAgain(file string) (net.Listener, error) {
+	var lc net.ListenConfig
+	ctx := context.Background()
 	if b, err := os.ReadFile(file); err == nil {
-		if lis, err := net.Listen("tcp", "127.0.0.1:"+string(b)); err == nil {
+		if lis, err := lc.Listen(ctx, "tcp", "127.0.0.1:"+string(b)); err == nil {
 			return lis, nil
 		}
 	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	lis, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -134,7 +137,7 @@ func dialInside(dir, name, addr string) (net.Conn, error) {
 	if err := netns.Set(there); err != nil {
 		return nil, fmt.Errorf("enter network of %s: %w", name, err)
 	}
-	conn, dialErr := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, dialErr := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(context.Background(), "tcp", addr)
 	if err := netns.Set(here); err != nil {
 		return nil, fmt.Errorf("leave network of %s: %w", name, err) // the thread dies with the goroutine
 	}

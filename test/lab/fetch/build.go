@@ -101,21 +101,12 @@ func buildTool(ctx context.Context, cache, labDir string, t Tool) error {
 	return nil
 }
 
-// Product builds the repository's own commands into repo/bin.
+// Product builds the repository's own commands into repo/bin, with the flags
+// of its Makefile.
 func Product(ctx context.Context, repo string) error {
-	cmds, err := filepath.Glob(filepath.Join(repo, "cmd", "*", "main.go"))
-	if err != nil || len(cmds) == 0 {
-		return fmt.Errorf("no commands in %s/cmd", repo)
-	}
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", filepath.Join(repo, "bin") + "/"}
-	for _, c := range cmds {
-		args = append(args, "./cmd/"+filepath.Base(filepath.Dir(c)))
-	}
-	if err := os.MkdirAll(filepath.Join(repo, "bin"), 0o755); err != nil {
-		return fmt.Errorf("build the product: %w", err)
-	}
-	if err := goRun(ctx, repo, args...); err != nil {
-		return fmt.Errorf("build the product: %w", err)
+	cmd := exec.CommandContext(ctx, "nice", "make", "--no-print-directory", "-C", repo, "build")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make build in %s: %s: %w", repo, tail(out), err)
 	}
 	return nil
 }

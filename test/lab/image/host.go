@@ -3,6 +3,7 @@
 package image
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,7 +20,7 @@ func Busybox() Layer {
 		{Path: "etc/passwd", Text: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", Mode: 0o644},
 		{Path: "etc/group", Text: "root:x:0:\nnogroup:x:65534:\n", Mode: 0o644},
 	}
-	for _, c := range strings.Fields("sh ls cat cp mv rm mkdir ln echo env grep sed awk head tail sleep ps kill id date " +
+	for c := range strings.FieldsSeq("sh ls cat cp mv rm mkdir ln echo env grep sed awk head tail sleep ps kill id date " +
 		"hostname nslookup wget nc ping traceroute ifconfig dd cut sort uniq wc tr test true false sha256sum stat find xargs seq timeout vi top") {
 		l = append(l, File{Path: "bin/" + c, Link: "busybox"})
 	}
@@ -29,7 +30,7 @@ func Busybox() Layer {
 // HostTools is a layer with the programs that the agent's libraries
 // (go-iptables, knftables) run, as the host has them, with their shared
 // libraries and plug-ins.
-func HostTools() (Layer, error) {
+func HostTools(ctx context.Context) (Layer, error) {
 	l := Layer{
 		{Path: "bin", Link: "usr/bin"},
 		{Path: "sbin", Link: "usr/sbin"},
@@ -45,7 +46,7 @@ func HostTools() (Layer, error) {
 			l = append(l, File{Path: strings.TrimPrefix(f, "/"), Source: f, Mode: 0o644})
 		}
 	}
-	for _, c := range strings.Fields("ls cat cp mv rm mkdir ln grep sed head tail sleep ps kill id hostname nc ping wget test stat find") {
+	for c := range strings.FieldsSeq("ls cat cp mv rm mkdir ln grep sed head tail sleep ps kill id hostname nc ping wget test stat find") {
 		l = append(l, File{Path: "usr/bin/" + c, Link: "busybox"})
 	}
 	for _, fam := range []string{"iptables", "ip6tables"} {
@@ -64,7 +65,7 @@ func HostTools() (Layer, error) {
 		}
 		l = append(l, File{Path: inUsr(p), Source: p})
 	}
-	libs, err := libraries(append(programs, plugins...))
+	libs, err := libraries(ctx, append(programs, plugins...))
 	if err != nil {
 		return nil, err
 	}
@@ -84,15 +85,15 @@ func inUsr(p string) string {
 }
 
 // libraries asks the dynamic linker what the programs load.
-func libraries(programs []string) ([]string, error) {
-	out, err := exec.Command("ldd", existing(programs)...).Output()
+func libraries(ctx context.Context, programs []string) ([]string, error) {
+	out, err := exec.CommandContext(ctx, "ldd", existing(programs)...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("list shared libraries: %w", err)
 	}
 	seen := map[string]bool{}
 	var libs []string
 	for line := range strings.Lines(string(out)) {
-		for _, w := range strings.Fields(line) {
+		for w := range strings.FieldsSeq(line) {
 			if strings.HasPrefix(w, "/") && strings.Contains(w, ".so") && !strings.HasSuffix(w, ":") && !seen[w] {
 				seen[w] = true
 				libs = append(libs, w)

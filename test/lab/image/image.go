@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -73,7 +72,7 @@ func write(dir, file string, img Image) error {
 		return fmt.Errorf("make folder: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	out := v1.Image(empty.Image)
+	out := empty.Image
 	for i, l := range img.Layers {
 		part := filepath.Join(tmp, fmt.Sprint(i))
 		if err := l.write(part); err != nil {

@@ -60,7 +60,7 @@ func readHierarchies() ([]hierarchy, error) {
 // controllers keeps of the mount options those that say which hierarchy it is.
 func controllers(opts string) string {
 	var keep []string
-	for _, o := range strings.Split(opts, ",") {
+	for o := range strings.SplitSeq(opts, ",") {
 		switch o {
 		case "rw", "ro", "nosuid", "nodev", "noexec", "relatime", "seclabel", "xattr", "clone_children":
 		default:
@@ -94,7 +94,7 @@ func joinCgroups(rel string) error {
 
 func makeCgroup(mount, rel string) error {
 	dir := mount
-	for _, part := range strings.Split(rel, "/") {
+	for part := range strings.SplitSeq(rel, "/") {
 		up := dir
 		dir = filepath.Join(dir, part)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {

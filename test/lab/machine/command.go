@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 )
 
 // Environ is the environment of the unit's processes: Environment, then the
 // files, which win.
-func (u Unit) Environ() ([]string, error) {
+func (u *Unit) Environ() ([]string, error) {
 	env := []string{"PATH=" + Path, "HOME=/root", "LANG=C.UTF-8"}
 	env = append(env, u.Env...)
 	for _, file := range u.EnvFiles {
@@ -48,8 +49,8 @@ func Argv(line string, env []string) (argv []string, mayFail bool) {
 		line = line[1:]
 	}
 	get := func(k string) string {
-		for i := len(env) - 1; i >= 0; i-- {
-			if v, ok := strings.CutPrefix(env[i], k+"="); ok {
+		for _, kv := range slices.Backward(env) {
+			if v, ok := strings.CutPrefix(kv, k+"="); ok {
 				return v
 			}
 		}

@@ -31,7 +31,8 @@ type reply struct {
 
 // serve answers orders for ever.
 func serve(s *supervisor) error {
-	l, err := net.Listen("unix", socketPath)
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "unix", socketPath)
 	if err != nil {
 		return fmt.Errorf("listen for orders: %w", err)
 	}

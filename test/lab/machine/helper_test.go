@@ -12,6 +12,19 @@ import (
 	"github.com/magpie-edge/magpie/test/lab/machine"
 )
 
+// needRoot: machines have real mounts and cgroups. In CI, which is root, a skip
+// would hide that nothing was tested.
+func needRoot(t *testing.T) {
+	t.Helper()
+	switch {
+	case os.Getuid() == 0:
+	case os.Getenv("MAGPIE_TEST_STRICT") != "":
+		t.Fatal("needs root")
+	default:
+		t.Skip("needs root")
+	}
+}
+
 func sh(t *testing.T, lab, script string) string {
 	t.Helper()
 	cmd, err := machine.Command(t.Context(), lab, "node", "/bin/sh", "-c", script)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +38,7 @@ func killPID(r Record) error {
 	}
 	defer unix.Close(fd)
 	if start, err := startTime(r.PID); err != nil || start != r.Start {
-		return nil //nolint:nilerr // it ended meanwhile
+		return nil // it ended meanwhile
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("signal pid %d: %w", r.PID, err)
@@ -84,15 +85,15 @@ func removeCgroup(root string) error {
 		if err == nil && d.IsDir() {
 			dirs = append(dirs, p)
 		}
-		return nil //nolint:nilerr // vanished meanwhile
+		return nil // what vanished meanwhile is gone
 	})
 	if err != nil {
 		return fmt.Errorf("list cgroup %s: %w", root, err)
 	}
-	for i := len(dirs) - 1; i >= 0; i-- {
+	for _, dir := range slices.Backward(dirs) {
 		var err error
 		for range 100 {
-			if err = os.Remove(dirs[i]); err == nil || errors.Is(err, fs.ErrNotExist) {
+			if err = os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 				err = nil
 				break
 			}

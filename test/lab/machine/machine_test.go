@@ -16,15 +16,13 @@ func TestMain(m *testing.M) {
 	if machine.Hidden() {
 		return
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // TestKernelMachine lives one machine through: services, a crash of one, a
 // power cut, and that nothing of it is left on the host.
 func TestKernelMachine(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root")
-	}
+	needRoot(t)
 	mounts := hostMounts(t)
 	lab := filepath.Join(t.TempDir(), "one")
 	s := machine.Spec{Name: "node", Lab: lab, Bin: filepath.Join(lab, "bin"), Run: "r1"}
@@ -49,8 +47,8 @@ func TestKernelMachine(t *testing.T) {
 	copyExe(t, exe, filepath.Join(s.Dir(), "usr-local", "bin", "systemctl"))
 
 	sh(t, lab, "systemctl daemon-reload && systemctl enable --now ticker && systemctl start ready")
-	if got := sh(t, lab, "systemctl is-active ticker ready.service; systemctl is-enabled ticker; ls /sys/class/net; hostname"); got !=
-		"active\nactive\nenabled\nlo\nnode" {
+	if got := sh(t, lab, "systemctl is-active ticker; systemctl is-enabled ticker; systemctl is-active ready.service; ls /sys/class/net; hostname"); got !=
+		"active\nenabled\nactive\nlo\nnode" {
 		t.Errorf("after start: %q", got)
 	}
 	sh(t, lab, "pkill -x sleep || kill $(pidof sleep)")
@@ -88,9 +86,7 @@ func TestKernelMachine(t *testing.T) {
 // TestKernelRunEnded: a machine that was started by an `up` which has been
 // undone meanwhile must not stay.
 func TestKernelRunEnded(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root")
-	}
+	needRoot(t)
 	lab := filepath.Join(t.TempDir(), "ended")
 	s := machine.Spec{Name: "late", Lab: lab, Bin: t.TempDir(), Run: "gone"}
 	exe, err := os.Executable()

@@ -3,6 +3,7 @@
 package machine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,7 +27,7 @@ var fromHost = []string{
 }
 
 // prepare makes the machine's folders on the host. It may be called again.
-func prepare(s Spec) error {
+func prepare(ctx context.Context, s Spec) error {
 	dirs := []string{
 		filepath.Join(s.Lab, "machines"), s.Logs(), filepath.Join(s.Dir(), "mnt"),
 		filepath.Join(s.Dir(), "usr-local", "bin"),
@@ -46,7 +47,7 @@ func prepare(s Spec) error {
 		}
 	}
 	for _, f := range fromHost {
-		if err := copyOnce("/etc/"+f, filepath.Join(s.Dir(), "etc", f)); err != nil {
+		if err := copyOnce(ctx, "/etc/"+f, filepath.Join(s.Dir(), "etc", f)); err != nil {
 			return fmt.Errorf("prepare machine %s: %w", s.Name, err)
 		}
 	}
@@ -71,14 +72,14 @@ func prepare(s Spec) error {
 	return s.write()
 }
 
-func copyOnce(src, dst string) error {
+func copyOnce(ctx context.Context, src, dst string) error {
 	if _, err := os.Lstat(dst); err == nil {
 		return nil
 	}
 	if _, err := os.Lstat(src); err != nil {
 		return nil //nolint:nilerr // not on this host
 	}
-	if out, err := exec.Command("cp", "-a", src, dst).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "cp", "-a", src, dst).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy %s: %s: %w", src, out, err)
 	}
 	return nil

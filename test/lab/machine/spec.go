@@ -33,8 +33,7 @@ func (s Spec) cgroup() string {
 	return filepath.Join("magpie-lab", filepath.Base(s.Lab), s.Name)
 }
 
-func (s Spec) recordFile() string { return filepath.Join(s.Lab, "machines", s.Name+".json") }
-func (s Spec) specFile() string   { return filepath.Join(s.Lab, "machines", s.Name+".spec") }
+func (s Spec) specFile() string { return filepath.Join(s.Lab, "machines", s.Name+".spec") }
 
 // runFile holds the run id of the lab.
 func runFile(lab string) string { return filepath.Join(lab, "run") }

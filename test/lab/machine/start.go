@@ -48,7 +48,7 @@ func Start(ctx context.Context, exe string, s Spec) error {
 	if _, alive := ReadRecord(s.Lab, s.Name); alive {
 		return nil
 	}
-	if err := prepare(s); err != nil {
+	if err := prepare(ctx, s); err != nil {
 		return err
 	}
 	log, err := os.OpenFile(filepath.Join(s.Logs(), "init.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -90,7 +90,7 @@ func forkInit(specFile string) error {
 	if err := joinCgroups(s.cgroup()); err != nil {
 		return err
 	}
-	cmd := exec.Command("/proc/self/exe", verbInit, specFile)
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", verbInit, specFile)
 	cmd.Args[0] = "magpie-lab"
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Env = []string{"PATH=" + Path, "HOME=/root", "LANG=C.UTF-8"}
@@ -114,9 +114,10 @@ func Entry(lab, name string) ([]string, error) {
 	if !alive {
 		return nil, fmt.Errorf("machine %s is not running", name)
 	}
-	return []string{"nsenter", "--target", fmt.Sprint(r.PID), "--net", "--mount", "--uts", "--pid", "--ipc",
-		"--cgroup", "--root", "--", "/usr/bin/env", "-i", "-C", "/root", "PATH=" + Path, "HOME=/root",
-		"LANG=C.UTF-8", "TERM=" + term()}, nil
+	return []string{
+		"nsenter", "--target", fmt.Sprint(r.PID), "--net", "--mount", "--uts", "--pid", "--ipc", "--cgroup", "--root", "--",
+		"/usr/bin/env", "-i", "-C", "/root", "PATH=" + Path, "HOME=/root", "LANG=C.UTF-8", "TERM=" + term(),
+	}, nil
 }
 
 func term() string {

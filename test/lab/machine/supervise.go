@@ -3,6 +3,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -36,7 +37,7 @@ func (s *supervisor) reap() {
 		var ws syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &ws, 0, nil)
 		switch {
-		case err == syscall.ECHILD: //nolint:errorlint // plain errno
+		case errors.Is(err, syscall.ECHILD):
 			time.Sleep(20 * time.Millisecond)
 		case err == nil && pid > 0:
 			s.mu.Lock()

@@ -47,10 +47,9 @@ func plug(lab string, c cable) error {
 	}
 	defer nsB.Close()
 	defer hb.Close()
-	var missing netlink.LinkNotFoundError
 	if _, err := ha.LinkByName(c.devA); err == nil {
 		return nil
-	} else if !errors.As(err, &missing) {
+	} else if _, missing := errors.AsType[netlink.LinkNotFoundError](err); !missing {
 		return fmt.Errorf("look for %s in %s: %w", c.devA, c.a, err)
 	}
 	attrs := netlink.NewLinkAttrs()
