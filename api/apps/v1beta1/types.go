@@ -20,7 +20,7 @@ type NodePool struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	// +kubebuilder:pruning:PreserveUnknownFields
-	// +kubebuilder:default={}
+	// +kubebuilder:default={type: "Edge"}
 	Spec NodePoolSpec `json:"spec,omitempty"`
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Status NodePoolStatus `json:"status,omitempty"`

@@ -28,7 +28,7 @@ type NodePool struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	// The default makes spec.type appear even where spec is left out.
-	// +kubebuilder:default={}
+	// +kubebuilder:default={type: "Edge"}
 	Spec   NodePoolSpec   `json:"spec,omitempty"`
 	Status NodePoolStatus `json:"status,omitempty"`
 }

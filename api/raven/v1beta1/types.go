@@ -42,7 +42,7 @@ type Gateway struct {
 
 // GatewaySpec says which nodes may carry the domain's links, and how.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.exposeType) || self.exposeType == ” || !has(self.endpoints) || self.endpoints.all(e, !has(e.underNAT) || !e.underNAT)",message="exposeType can be set only if no endpoint is underNAT"
+// +kubebuilder:validation:XValidation:rule="!has(self.exposeType) || size(self.exposeType) == 0 || !has(self.endpoints) || self.endpoints.all(e, !has(e.underNAT) || !e.underNAT)",message="exposeType can be set only if no endpoint is underNAT"
 // +kubebuilder:validation:XValidation:rule="!has(self.endpoints) || self.endpoints.all(e, (has(e.underNAT) && e.underNAT) == (has(self.endpoints[0].underNAT) && self.endpoints[0].underNAT))",message="all endpoints must have the same underNAT"
 // +kubebuilder:validation:XValidation:rule="!has(self.proxyConfig) || self.proxyConfig.Replicas <= (has(self.endpoints) ? size(self.endpoints.filter(e, has(e.type) && e.type == 'proxy')) : 0)",message="proxyConfig.Replicas must not exceed the number of proxy endpoints"
 type GatewaySpec struct {
