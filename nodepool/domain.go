@@ -51,7 +51,7 @@ func arrange(in fleet.Cluster) (*world, error) {
 	byName := w.collect()
 	w.domains = slices.SortedFunc(maps.Values(byName), func(a, b *domain) int { return cmp.Compare(a.name, b.name) })
 	for _, d := range w.domains {
-		if !d.ruled || d.gateway != nil && !yields(d.gateway) {
+		if !d.ruled || d.gateway != nil && !Ours(d.gateway) {
 			continue
 		}
 		if err := w.adopt(d); err != nil {

@@ -42,19 +42,17 @@ func Gateways(in fleet.Cluster) (Plan, error) {
 	return p, nil
 }
 
-// Ours reports whether the Gateway is one that we made and that nobody has
+// Ours reports whether the object is a Gateway that we made and that nobody has
 // edited since: only then it may be written to or deleted. The proof is in the
 // object: an annotation with the hash of the spec as we wrote it.
-func Ours(labels, annotations map[string]string, spec ravenv1beta1.GatewaySpec) bool {
-	if labels[api.LabelManagedBy] != api.ManagedBy {
+func Ours(object metav1.Object) bool {
+	g, is := object.(*ravenv1beta1.Gateway)
+	if !is || g.Labels[api.LabelManagedBy] != api.ManagedBy {
 		return false
 	}
-	hash, err := hashOf(spec)
-	return err == nil && annotations[api.AnnotationSpecHash] == hash
+	hash, err := hashOf(g.Spec)
+	return err == nil && g.Annotations[api.AnnotationSpecHash] == hash
 }
-
-// yields is Ours for a whole Gateway.
-func yields(g *ravenv1beta1.Gateway) bool { return Ours(g.Labels, g.Annotations, g.Spec) }
 
 func hashOf(spec ravenv1beta1.GatewaySpec) (string, error) {
 	b, err := json.Marshal(spec)

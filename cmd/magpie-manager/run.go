@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -19,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	ravenv1beta1 "github.com/magpie-edge/magpie/api/raven/v1beta1"
 	"github.com/magpie-edge/magpie/cluster"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/reconcile"
@@ -59,7 +57,7 @@ func run(ctx context.Context, c Config, logs io.Writer) error {
 		{
 			name:  "gateways",
 			plan:  nodepool.Gateways,
-			scope: cluster.Scope{Parts: []cluster.Part{{Kind: "Gateway"}}, Own: ours, Yield: true},
+			scope: cluster.Scope{Parts: []cluster.Part{{Kind: "Gateway"}}, Own: nodepool.Ours, Yield: true},
 		},
 		{
 			name:  "slices",
@@ -117,13 +115,6 @@ func (p part) loop(door *cluster.Manager, r *reporter, every time.Duration) mana
 		}
 		return nil
 	})
-}
-
-// ours keeps the gateways loop away from every Gateway that somebody wrote or
-// edited.
-func ours(o metav1.Object) bool {
-	g, ok := o.(*ravenv1beta1.Gateway)
-	return ok && nodepool.Ours(g.Labels, g.Annotations, g.Spec)
 }
 
 func restConfig(c Config) (*rest.Config, error) {
