@@ -200,6 +200,9 @@ func (l layer) refuses(dir, path string) string {
 func (l layer) refusesOwn(dir, own string) string {
 	switch {
 	case strings.HasPrefix(own, "cmd/"):
+		if command(own) == command(dir) {
+			return "" // a part of this very command
+		}
 		return "nobody imports a command"
 	case own == "internal/golden" && !strings.HasPrefix(dir, "test/"):
 		return "golden is for tests"
@@ -209,6 +212,12 @@ func (l layer) refusesOwn(dir, own string) string {
 		return ""
 	}
 	return "this layer may import of this module only: " + orNothing(l.ours)
+}
+
+// command returns the command that a folder belongs to: "cmd/magpiectl".
+func command(dir string) string {
+	parts := strings.SplitN(dir, "/", 3)
+	return strings.Join(parts[:min(2, len(parts))], "/")
 }
 
 // longerDoor reports whether another door, with a longer module path, is the
