@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Bench measures Magpie against its peers, in namespaces of its own, and
+// prints ratios of medians of one run beside their goals.
+//
+//	bench [-only overlay,link,cni] [-rounds 5] [-time 2s] [-json FILE]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/magpie-edge/magpie/test/bench/load"
+	"github.com/magpie-edge/magpie/test/bench/overlay"
+	"github.com/magpie-edge/magpie/test/bench/result"
+	"github.com/magpie-edge/magpie/test/bench/stage"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1) //nolint:forbidigo // main is where a process ends
+	}
+}
+
+// part is one benchmark.
+type part struct {
+	name string
+	run  func(context.Context, overlay.Options) ([]result.Row, error)
+}
+
+func parts() []part {
+	return []part{
+		{"overlay", overlay.Run},
+	}
+}
+
+func run() error {
+	hidden, err := stage.Hidden(map[string]stage.Role{
+		load.RoleServe: load.Serve, load.RoleRun: load.Run,
+		overlay.RoleNode: overlay.Ours,
+	})
+	if hidden || err != nil {
+		return err
+	}
+	only := flag.String("only", "", "comma-separated names of the benchmarks to run; all by default")
+	rounds := flag.Int("rounds", 5, "samples of each figure")
+	length := flag.Duration("time", 2*time.Second, "length of one sample")
+	file := flag.String("json", "", "write the report to this file, too")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if done, err := stage.Enter(ctx); done || err != nil {
+		return err
+	}
+	var report result.Report
+	var errs []error
+	for _, p := range parts() {
+		if *only != "" && !strings.Contains(","+*only+",", ","+p.name+",") {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "bench %s…\n", p.name)
+		rows, err := p.run(ctx, overlay.Options{Rounds: *rounds, Time: *length})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+		}
+		report.Rows = append(report.Rows, rows...)
+	}
+	return errors.Join(append(errs, show(report, *file))...)
+}
+
+func show(r result.Report, file string) error {
+	r.Table(os.Stdout)
+	if file != "" {
+		f, err := os.Create(file)
+		if err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
+		if err := errors.Join(r.JSON(f), f.Close()); err != nil {
+			return err
+		}
+	}
+	if !r.OK() {
+		return errors.New("not every goal is met")
+	}
+	return nil
+}
