@@ -69,14 +69,23 @@ func redirectOf(s *space, index int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("list filters of %s: %w", s.name(index), err)
 	}
+	found := ""
 	for _, f := range filters {
-		if m, ok := f.(*netlink.MatchAll); ok && len(filters) == 1 && len(m.Actions) == 1 {
-			if to, ok := m.Actions[0].(*netlink.MirredAction); ok && s.name(to.Ifindex) != "" {
-				return s.name(to.Ifindex), nil
-			}
+		u, ok := f.(*netlink.U32)
+		if ok && len(u.Actions) == 0 {
+			continue // the hash table that u32 makes for itself
+		}
+		if !ok || len(u.Actions) != 1 || found != "" {
+			return "?", nil
+		}
+		if to, ok := u.Actions[0].(*netlink.MirredAction); ok {
+			found = s.name(to.Ifindex)
 		}
 	}
-	return "?", nil
+	if found == "" {
+		return "?", nil
+	}
+	return found, nil
 }
 
 // writeShape adds, changes or removes a token bucket or a redirect.
@@ -124,10 +133,13 @@ func (h *realHand) writeRedirect(c *conn, index int, p plan.Shape, drop bool) (i
 	if err := c.QdiscAdd(q); err != nil {
 		return 0, fmt.Errorf("add ingress: %w", err)
 	}
-	err = c.FilterAdd(&netlink.MatchAll{
+	// u32 without a selector matches everything. It is older than matchall and
+	// in more kernels.
+	err = c.FilterAdd(&netlink.U32{
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: index, Parent: netlink.MakeHandle(0xffff, 0), Priority: 1, Protocol: unix.ETH_P_ALL,
 		},
+		ClassId: netlink.MakeHandle(1, 1),
 		Actions: []netlink.Action{netlink.NewMirredAction(to)},
 	})
 	if err != nil {

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel_test
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/magpie-edge/magpie/kernel"
+	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/tunnel/wire"
+)
+
+func TestKernelShape(t *testing.T) {
+	h := newHost(t, kernel.Options{})
+	ns := newNS(t, "pod1")
+	want := pod(ns, 1)
+	want = plan.Plan{Devices: want.Devices}
+	w := h.Own(podOwner, kernel.WithNamespaces(func() []string { return []string{ns} }))
+	want.Devices = append(want.Devices, plan.Device{Name: "magi1", Kind: plan.IFB, MTU: 1450})
+	want.Shapes = []plan.Shape{
+		{Dev: "magp1", Rate: 10_000_000, Burst: 2_000_000},
+		{Dev: "magp1", Redirect: "magi1"},
+		{Dev: "magi1", Rate: 40_000_000_000, Burst: 64_000_000},
+	}
+	converge(t, w, want)
+	settled(t, w, want)
+	for _, change := range []string{
+		"tc -n host qdisc del dev magp1 root",
+		"tc -n host qdisc del dev magp1 ingress",
+		"tc -n host filter del dev magp1 ingress",
+		"tc -n host qdisc replace dev magi1 root handle 1: tbf rate 1mbit burst 10kb latency 50ms",
+		"ip -n host link del magi1",
+	} {
+		run(t, change)
+		if n := converge(t, w, want); n == 0 {
+			t.Errorf("%s: not seen", change)
+		}
+		settled(t, w, want)
+	}
+	want.Shapes = want.Shapes[:1]
+	want.Shapes[0].Rate = 20_000_000
+	converge(t, w, want)
+	settled(t, w, want)
+	converge(t, w, plan.Plan{})
+	settled(t, w, plan.Plan{})
+}
+
+func TestKernelAccept(t *testing.T) {
+	h := newHost(t, kernel.Options{})
+	w := h.Own(meshOwner)
+	want := plan.Plan{Accepts: []plan.Accept{
+		{Chain: "FORWARD", Match: "-s 10.42.0.0/16"},
+		{Chain: "FORWARD", Match: "-d 10.42.1.5/32 -i mag-wg0"},
+		{Chain: "INPUT", Match: "-p udp -m udp --dport 8472"},
+		{V6: true, Chain: "FORWARD", Match: "-d fd42::/48"},
+	}}
+	run(t, "ip netns exec host iptables -A FORWARD -s 10.42.0.0/16 -j ACCEPT")
+	run(t, "ip netns exec host iptables -P FORWARD DROP")
+	converge(t, w, want)
+	settled(t, w, want)
+	run(t, "ip netns exec host iptables -D FORWARD -s 10.42.0.0/16 -m comment --comment magpie:mesh -j ACCEPT")
+	run(t, "ip netns exec host ip6tables -F FORWARD")
+	if n := converge(t, w, want); n != 2 {
+		t.Errorf("repaired with %d writes, want 2", n)
+	}
+	settled(t, w, want)
+	converge(t, w, plan.Plan{})
+	settled(t, w, plan.Plan{})
+	if got, want := run(t, "ip netns exec host iptables -S FORWARD"), "-P FORWARD DROP\n-A FORWARD -s 10.42.0.0/16 -j ACCEPT\n"; got != want {
+		t.Errorf("left:\n%s", got)
+	}
+}
+
+func TestKernelRule(t *testing.T) {
+	h := newHost(t, kernel.Options{})
+	w := h.Own(meshOwner)
+	want := plan.Plan{Rules: []plan.Rule{
+		{Priority: 2470, Mark: 0x100000, Mask: 0x300000, Table: 2470},
+		{Priority: 2471, From: netip.MustParsePrefix("10.42.0.0/16"), Table: 2470},
+		{V6: true, Priority: 2470, To: netip.MustParsePrefix("fd42::/48"), Table: 2470},
+	}}
+	converge(t, w, want)
+	settled(t, w, want)
+	run(t, "ip -n host rule del priority 2471")
+	converge(t, w, want)
+	settled(t, w, want)
+	converge(t, w, plan.Plan{})
+	settled(t, w, plan.Plan{})
+}
+
+// keys are made up for a test.
+type keys map[string]string
+
+func (k keys) PrivateKey(public string) (string, bool) { p, ok := k[public]; return p, ok }
+
+func (k keys) Preshared(ref string) (key [32]byte, ok bool) {
+	copy(key[:], ref)
+	return key, true
+}
+
+func newKey(t *testing.T, k keys) string {
+	t.Helper()
+	private, err := wgtypes.GeneratePrivateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k[private.PublicKey().String()] = private.String()
+	return private.PublicKey().String()
+}
+
+func TestKernelWireGuard(t *testing.T) {
+	k := keys{}
+	h := newHost(t, kernel.Options{Keys: k, Userspace: wire.UserspaceWireGuard{Log: slog.New(slog.DiscardHandler)}})
+	w := h.Own(meshOwner)
+	self, a, b := newKey(t, k), newKey(t, k), newKey(t, k)
+	allowed := func(prefix, peer string) plan.Allowed {
+		return plan.Allowed{Dev: "mag-wg0", Prefix: netip.MustParsePrefix(prefix), Peer: peer}
+	}
+	want := plan.Plan{
+		Devices: []plan.Device{{Name: "mag-wg0", Kind: plan.WireGuard, MTU: 1400, ListenPort: 45001, PublicKey: self}},
+		Peers: []plan.Peer{
+			{Dev: "mag-wg0", PublicKey: a, PresharedRef: "a", Endpoint: netip.MustParseAddrPort("203.0.113.7:4500"), Keepalive: 25},
+			{Dev: "mag-wg0", PublicKey: b},
+		},
+		Allowed: []plan.Allowed{allowed("10.42.2.0/24", a), allowed("10.42.3.0/24", b), allowed("fd42:0:0:2::/64", a)},
+		Routes:  []plan.Route{{Dst: netip.MustParsePrefix("10.42.2.0/24"), Dev: "mag-wg0", MTU: 1300}},
+	}
+	converge(t, w, want)
+	settled(t, w, want)
+	for _, c := range []struct {
+		name   string
+		change func()
+	}{
+		{"move a prefix", func() { want.Allowed[0].Peer = b }},
+		{"move it back", func() { want.Allowed[0].Peer = a }},
+		{"keepalive", func() { want.Peers[0].Keepalive = 10 }},
+		{"endpoint", func() { want.Peers[0].Endpoint = netip.MustParseAddrPort("[2001:db8::1]:4500") }},
+		{"psk", func() { want.Peers[1].PresharedRef = "b" }},
+		{"no psk", func() { want.Peers[0].PresharedRef = "" }},
+		{"mtu", func() { want.Devices[0].MTU = 1380 }},
+		{"port", func() { want.Devices[0].ListenPort = 45002 }},
+		{"down", func() { run(t, "ip -n host link set mag-wg0 down") }},
+		{"rotate own key", func() { want.Devices[0].PublicKey = newKey(t, k) }},
+		{"device deleted", func() { run(t, "ip -n host link del mag-wg0") }},
+		{"endpoint left to the peer", func() { want.Peers[0].Endpoint = netip.AddrPort{} }},
+		{"drop a prefix", func() { want.Allowed = want.Allowed[:2] }},
+		{"a peer leaves", func() { want.Peers, want.Allowed = want.Peers[1:], want.Allowed[1:] }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.change()
+			converge(t, w, want)
+			settled(t, w, want)
+		})
+	}
+	t.Run("restart of the loop writes nothing", func(t *testing.T) {
+		again, err := kernel.Open(kernel.Options{Namespace: "/run/netns/host", Keys: k})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Close() //nolint:errcheck // a test
+		if n := converge(t, again.Own(meshOwner), want); n != 0 {
+			t.Errorf("wrote %d times", n)
+		}
+	})
+	converge(t, w, plan.Plan{})
+	settled(t, w, plan.Plan{})
+}
