@@ -12,8 +12,8 @@
 // # Why this way
 //
 // Nothing may be pulled, and no container engine is wanted on the host. Layers
-// are not compressed: they never cross a wire, and two cores have better
-// things to do.
+// are compressed, but quickly: containerd syncs to disk what it imports, and
+// six nodes importing plain layers took three times as long.
 //
 // # Invariants
 //

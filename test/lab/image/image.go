@@ -3,14 +3,16 @@
 package image
 
 import (
+	"cmp"
+	"compress/gzip"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"time"
 
-	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -31,13 +33,20 @@ type Tar struct {
 	File string // its base name is the content's identity
 }
 
-// Write writes the image to dir unless it is there, and removes older tars of
-// the same image.
+// Write writes the image to dir unless it is there, and removes all but the
+// newest tars of the same image.
 func Write(dir string, img Image) (Tar, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return Tar{}, fmt.Errorf("make image folder: %w", err)
 	}
-	id := Layer{{Path: "config", Text: img.Ref + strings.Join(append(img.Entrypoint, img.Cmd...), " ")}}
+	// What an interrupted run left.
+	olds, _ := filepath.Glob(filepath.Join(dir, ".new-*"))
+	for _, f := range olds {
+		if fi, err := os.Stat(f); err == nil && time.Since(fi.ModTime()) > time.Hour {
+			_ = os.RemoveAll(f)
+		}
+	}
+	id := Layer{{Path: "config", Text: "3" + img.Ref + strings.Join(append(img.Entrypoint, img.Cmd...), " ")}}
 	for i, l := range img.Layers {
 		h, err := l.hash()
 		if err != nil {
@@ -57,13 +66,27 @@ func Write(dir string, img Image) (Tar, error) {
 	if err := write(dir, t.File, img); err != nil {
 		return Tar{}, fmt.Errorf("write image %s: %w", img.Ref, err)
 	}
-	old, _ := filepath.Glob(filepath.Join(dir, short+"-*.tar"))
-	for _, f := range old {
-		if f != t.File {
-			_ = os.Remove(f)
-		}
-	}
+	prune(dir, short)
 	return t, nil
+}
+
+// keep is how many tars of one image stay: another clone's lab may be about to
+// import the one before.
+const keep = 3
+
+// prune removes the oldest tars of an image.
+func prune(dir, short string) {
+	files, _ := filepath.Glob(filepath.Join(dir, short+"-*.tar"))
+	age := func(f string) int64 {
+		if fi, err := os.Stat(f); err == nil {
+			return fi.ModTime().UnixNano()
+		}
+		return 0
+	}
+	slices.SortFunc(files, func(a, b string) int { return cmp.Compare(age(b), age(a)) })
+	for _, f := range files[min(keep, len(files)):] {
+		_ = os.Remove(f)
+	}
 }
 
 func write(dir, file string, img Image) error {
@@ -78,8 +101,7 @@ func write(dir, file string, img Image) error {
 		if err := l.write(part); err != nil {
 			return err
 		}
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return os.Open(part) },
-			tarball.WithCompression(compression.None))
+		layer, err := tarball.LayerFromFile(part, tarball.WithCompressionLevel(gzip.BestSpeed))
 		if err != nil {
 			return fmt.Errorf("make layer: %w", err)
 		}
