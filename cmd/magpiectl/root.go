@@ -48,6 +48,7 @@ Exit status: 0 all is well, 1 the answer is no (a hole, a fault), 2 no answer.`,
 // commands lists every command, in the order in which a new user needs them.
 func commands(e *env) []*cobra.Command {
 	return []*cobra.Command{
+		newStatusCommand(e),
 		newConnectivityCommand(e),
 		newProbeCommand(e),
 		newVersionCommand(e),
