@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/magpie-edge/magpie/test/bench/link"
 	"github.com/magpie-edge/magpie/test/bench/load"
 	"github.com/magpie-edge/magpie/test/bench/overlay"
 	"github.com/magpie-edge/magpie/test/bench/result"
@@ -33,19 +34,24 @@ func main() {
 // part is one benchmark.
 type part struct {
 	name string
-	run  func(context.Context, overlay.Options) ([]result.Row, error)
+	run  func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error)
 }
 
 func parts() []part {
 	return []part{
-		{"overlay", overlay.Run},
+		{"overlay", func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error) {
+			return overlay.Run(ctx, overlay.Options{Rounds: rounds, Time: length})
+		}},
+		{"link", func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error) {
+			return link.Run(ctx, link.Options{Rounds: rounds, Time: length})
+		}},
 	}
 }
 
 func run() error {
 	hidden, err := stage.Hidden(map[string]stage.Role{
 		load.RoleServe: load.Serve, load.RoleRun: load.Run,
-		overlay.RoleNode: overlay.Ours,
+		overlay.RoleNode: overlay.Ours, link.RoleGateway: link.Gateway, link.RoleBare: link.Bare,
 	})
 	if hidden || err != nil {
 		return err
@@ -67,7 +73,7 @@ func run() error {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "bench %s…\n", p.name)
-		rows, err := p.run(ctx, overlay.Options{Rounds: *rounds, Time: *length})
+		rows, err := p.run(ctx, *rounds, *length)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
 		}
