@@ -51,7 +51,10 @@ func commands(e *env) []*cobra.Command {
 		newStatusCommand(e),
 		newConnectivityCommand(e),
 		newProbeCommand(e),
+		newJoinCommand(e),
+		newLeaveCommand(e),
 		newVersionCommand(e),
+		newHookCommand(e),
 	}
 }
 
