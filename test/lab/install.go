@@ -78,6 +78,7 @@ apiVersion: raven.openyurt.io/v1beta1
 kind: Gateway
 metadata: {name: gw-cloud}
 spec:
+  tunnelConfig: {Replicas: 1}
   endpoints:
 `)
 	for _, h := range world.Hosts() {
