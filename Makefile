@@ -11,12 +11,13 @@ DEBIAN := busybox-static ca-certificates conntrack etcd-server iproute2 iptables
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/magpie-edge/magpie/internal/version.set=$(VERSION) -X main.version=$(VERSION)
 
-# What is not a unit test. NS makes network namespaces of its own (one package
-# at a time: some wait for real clocks), API runs an etcd and a kube-apiserver
-# of its own, E2E runs on the lab.
-NS  := ./kernel/... ./tunnel/wire/... ./test/lab/... ./test/walks/... ./test/bench/...
+# What is not a unit test; internal/arch compares with what the tests do. NS
+# makes network namespaces of its own (one package at a time: some wait for
+# real clocks), API runs an etcd and a kube-apiserver of its own, E2E runs on
+# the lab.
+NS  := ./kernel/... ./cni/... ./nodepool/join/... ./tunnel/wire/... ./cmd/magpiectl/probe/... ./test/interop/... ./test/walks/... ./test/lab/machine/... ./test/lab/world/... ./test/bench/...
 API := ./cluster/... ./cmd/magpie-manager/...
-E2E := ./test/e2e/...
+E2E := ./test/e2e/... ./test/lab
 
 TALLY := go run ./test/tally
 LINT  := go tool -modfile=tools/go.mod golangci-lint
