@@ -268,21 +268,20 @@ func TestOneJoiningNodeRewritesOneSlice(t *testing.T) {
 		"aaa joins":   func() { makeNode(t, "aaa", "10.99.0.0/24", nil) },
 		"n100 leaves": func() { deleteNode(t, "n100") },
 	} {
-		seen, before := m.Wake(), versions(t)
+		before := versions(t)
 		do()
-		var steps int
-		for steps == 0 { // the node may need several events to be whole
-			select {
-			case <-seen:
-			case <-time.After(5 * time.Second):
-				t.Fatalf("%s: nothing happened", what)
+		steps := 0
+		for quiet := 0; quiet < 20; quiet++ { // a node that joins is two events
+			if n := round(t, w, desire()...); n > 0 {
+				steps, quiet = steps+n, 0
 			}
-			steps = round(t, w, desire()...)
+			time.Sleep(10 * time.Millisecond)
 		}
+		after := versions(t)
 		moved := slices.DeleteFunc([]string{"gw-cloud-0", "gw-cloud-1", "gw-cloud-2"}, func(n string) bool {
-			return versions(t)[n] == before[n]
+			return after[n] == before[n]
 		})
-		if len(moved) != 1 || steps != 1 {
+		if len(moved) != 1 || steps < 1 || steps > 2 {
 			t.Errorf("%s: %d writes to %v, want one slice", what, steps, moved)
 		}
 	}
