@@ -71,6 +71,9 @@ logs. Up to 12 nodes are all tested; of more, two of each domain.`,
 }
 
 func connectivity(ctx context.Context, e *env, f connectivityFlags) error {
+	if _, _, err := net.SplitHostPort(f.outside); f.outside != "" && f.outside != "none" && err != nil {
+		return fmt.Errorf("--outside %q: want HOST:PORT or none", f.outside)
+	}
 	k, d, err := e.clients()
 	if err != nil {
 		return err
@@ -238,9 +241,6 @@ func (e *env) outside(flag string) (string, error) {
 	case flag == "none":
 		return "", nil
 	case flag != "":
-		if _, _, err := net.SplitHostPort(flag); err != nil {
-			return "", fmt.Errorf("--outside %q: want HOST:PORT", flag)
-		}
 		return flag, nil
 	}
 	c, err := e.config()

@@ -45,6 +45,9 @@ func (e *env) config() (*rest.Config, error) {
 	rules.ExplicitPath = e.kubeconfig
 	over := &clientcmd.ConfigOverrides{CurrentContext: e.context}
 	c, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, over).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("no kubeconfig: name one with --kubeconfig or $KUBECONFIG")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load kubeconfig: %w", err)
 	}
@@ -77,8 +80,6 @@ func explain(err error) error {
 	var hint string
 	var dial *net.OpError
 	switch {
-	case clientcmd.IsEmptyConfig(err):
-		return errors.New("no kubeconfig: name one with --kubeconfig or $KUBECONFIG")
 	case apierrors.IsForbidden(err):
 		hint = "your user may not do this: ask for the ClusterRole magpie-view, or use an administrator's kubeconfig"
 	case apierrors.IsUnauthorized(err):

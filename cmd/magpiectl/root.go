@@ -32,7 +32,7 @@ Exit status: 0 all is well, 1 the answer is no (a hole, a fault), 2 no answer.`,
 	root.SetOut(e.out)
 	root.SetErr(e.err)
 	flags := root.PersistentFlags()
-	flags.StringVar(&e.kubeconfig, "kubeconfig", "", "path of the kubeconfig (default: $KUBECONFIG, ~/.kube/config, in-cluster)")
+	flags.StringVar(&e.kubeconfig, "kubeconfig", "", "path of the kubeconfig (default: as kubectl)")
 	flags.StringVar(&e.context, "context", "", "context of the kubeconfig to use")
 	flags.StringVarP(&e.format, "output", "o", "", `output format: "" for people, "json" for programs`)
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -50,6 +50,9 @@ func commands(e *env) []*cobra.Command {
 	return []*cobra.Command{
 		newStatusCommand(e),
 		newConnectivityCommand(e),
+		newTraceCommand(e),
+		newPlanCommand(e),
+		newSnapshotCommand(e),
 		newProbeCommand(e),
 		newJoinCommand(e),
 		newLeaveCommand(e),

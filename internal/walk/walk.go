@@ -89,31 +89,38 @@ func New(views []fleet.View) *Fleet {
 	return f
 }
 
-// Plan returns what the node of v should have, all planners together, with
-// v.Links filled as an agent fills them.
-func Plan(v fleet.View) (plan.Plan, error) {
-	links, notes := tunnel.Choose(v)
-	v.Links = links
-	all := plan.Plan{Notes: notes}
-	for _, p := range planners {
-		part, err := p.plan(v)
-		if err != nil {
-			return plan.Plan{}, fmt.Errorf("plan %s of %s: %w", p.name, v.Self.Node, err)
-		}
-		add(&all, part)
-	}
-	return all, nil
+// Part is what one owner wants on a node.
+type Part struct {
+	Owner plan.Owner
+	Plan  plan.Plan
 }
 
-// planners are those whose objects every packet of a pod meets. The plans of
-// single pods are the ledger's and not known here.
-var planners = []struct {
-	name string
-	plan func(fleet.View) (plan.Plan, error)
-}{
-	{"vxlan", vxlan.Plan},
-	{"mesh", mesh.Plan},
-	{"cni", func(v fleet.View) (plan.Plan, error) { return cni.Masquerade(v), nil }},
+// Parts returns what the node of v should have, a part an owner in the order
+// in which the agent lists them, with v.Links filled as an agent fills them,
+// and the notes on links that cannot be. The plans of single pods are the
+// ledger's and not known here.
+func Parts(v fleet.View) ([]Part, []plan.Note, error) {
+	links, notes := tunnel.Choose(v)
+	v.Links = links
+	overlay, err := vxlan.Plan(v)
+	if err != nil {
+		return nil, nil, fmt.Errorf("plan vxlan of %s: %w", v.Self.Node, err)
+	}
+	peers, err := mesh.Plan(v)
+	if err != nil {
+		return nil, nil, fmt.Errorf("plan mesh of %s: %w", v.Self.Node, err)
+	}
+	return []Part{{vxlan.Owner, overlay}, {mesh.Owner, peers}, {cni.Owner, cni.Masquerade(v)}}, notes, nil
+}
+
+// Plan returns all parts as one.
+func Plan(v fleet.View) (plan.Plan, error) {
+	parts, notes, err := Parts(v)
+	all := plan.Plan{Notes: notes}
+	for _, p := range parts {
+		add(&all, p.Plan)
+	}
+	return all, err
 }
 
 func add(to *plan.Plan, p plan.Plan) {
