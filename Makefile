@@ -57,10 +57,10 @@ lint: ## golangci-lint with the settings of .golangci.yml, and shellcheck
 ns: ## tests in network namespaces of their own; no root needed
 	@$(TALLY) ns -p 1 $(shell go list $(NS) 2>/dev/null)
 
-api: ## tests against a real etcd and kube-apiserver
+api: kubernetes ## tests against a real etcd and kube-apiserver
 	@$(TALLY) api -p 1 $(shell go list $(API) 2>/dev/null)
 
-e2e: build ## tests on the lab; starts it, and stops it again, if it is not up
+e2e: kubernetes ## tests on the lab; starts it, and stops it again, if it is not up
 	@$(TALLY) e2e -p 1 -timeout 30m $(shell go list $(E2E) 2>/dev/null)
 
 bench: deps build ## measure against Flannel's layout and bare WireGuard, as ratios
@@ -84,6 +84,9 @@ vuln: ## look for known vulnerabilities (needs the database at vuln.go.dev)
 clean: ## remove what build, test and bench left in this folder
 	@rm -rf bin dist .cache
 
-.PHONY: tally-begin
+.PHONY: kubernetes tally-begin
+kubernetes: deps build
+	@bin/magpie-lab build
+
 tally-begin:
 	@$(TALLY) -begin

@@ -13,10 +13,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/magpie-edge/magpie/test/bench/cni"
 	"github.com/magpie-edge/magpie/test/bench/link"
 	"github.com/magpie-edge/magpie/test/bench/load"
 	"github.com/magpie-edge/magpie/test/bench/overlay"
@@ -31,18 +33,23 @@ func main() {
 	}
 }
 
-// part is one benchmark.
+// part is one benchmark. prepare, if any, runs outside of the namespaces, where
+// modules can be fetched.
 type part struct {
-	name string
-	run  func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error)
+	name    string
+	prepare func(context.Context) error
+	run     func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error)
 }
 
 func parts() []part {
 	return []part{
-		{"overlay", func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error) {
+		{"cni", cni.Prepare, func(ctx context.Context, rounds int, _ time.Duration) ([]result.Row, error) {
+			return cni.Run(ctx, cni.Options{Rounds: rounds})
+		}},
+		{"overlay", nil, func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error) {
 			return overlay.Run(ctx, overlay.Options{Rounds: rounds, Time: length})
 		}},
-		{"link", func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error) {
+		{"link", nil, func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error) {
 			return link.Run(ctx, link.Options{Rounds: rounds, Time: length})
 		}},
 	}
@@ -52,6 +59,7 @@ func run() error {
 	hidden, err := stage.Hidden(map[string]stage.Role{
 		load.RoleServe: load.Serve, load.RoleRun: load.Run,
 		overlay.RoleNode: overlay.Ours, link.RoleGateway: link.Gateway, link.RoleBare: link.Bare,
+		cni.RoleAgent: cni.Agent, cni.RoleRuntime: cni.Runtime,
 	})
 	if hidden || err != nil {
 		return err
@@ -63,15 +71,20 @@ func run() error {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	todo := slices.DeleteFunc(parts(), func(p part) bool {
+		return *only != "" && !strings.Contains(","+*only+",", ","+p.name+",")
+	})
+	if !stage.Inside() {
+		if err := prepare(ctx, todo); err != nil {
+			return err
+		}
+	}
 	if done, err := stage.Enter(ctx); done || err != nil {
 		return err
 	}
 	var report result.Report
 	var errs []error
-	for _, p := range parts() {
-		if *only != "" && !strings.Contains(","+*only+",", ","+p.name+",") {
-			continue
-		}
+	for _, p := range todo {
 		fmt.Fprintf(os.Stderr, "bench %s…\n", p.name)
 		rows, err := p.run(ctx, *rounds, *length)
 		if err != nil {
@@ -80,6 +93,18 @@ func run() error {
 		report.Rows = append(report.Rows, rows...)
 	}
 	return errors.Join(append(errs, show(report, *file))...)
+}
+
+func prepare(ctx context.Context, todo []part) error {
+	for _, p := range todo {
+		if p.prepare == nil {
+			continue
+		}
+		if err := p.prepare(ctx); err != nil {
+			return fmt.Errorf("prepare %s: %w", p.name, err)
+		}
+	}
+	return nil
 }
 
 func show(r result.Report, file string) error {

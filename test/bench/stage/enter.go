@@ -16,12 +16,15 @@ import (
 // inside marks the process that Enter started.
 const inside = "MAGPIE_STAGE_INSIDE"
 
+// Inside reports whether this process is the one that Enter started.
+func Inside() bool { return os.Getenv(inside) != "" }
+
 // Enter makes the rest of the program run in network and mount namespaces of
 // its own. In the process that the user started it runs the program again and
 // returns done with that one's result; in the other it prepares /run and
 // returns.
 func Enter(ctx context.Context) (done bool, err error) {
-	if os.Getenv(inside) != "" {
+	if Inside() {
 		return false, private()
 	}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
