@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/magpie-edge/magpie/plan"
 )
 
@@ -63,12 +65,27 @@ func (h *Host) writeSysctl(s plan.Sysctl) (writes int, err error) {
 			return nil
 		}
 		writes = 1
-		return os.WriteFile(file, []byte(s.Value), 0)
+		return writeSetting(file, s.Value)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("write sysctl: %w", err)
 	}
 	return writes, nil
+}
+
+// writeSetting writes a file below /proc/sys. A container runtime mounts that
+// tree read-only for every container that is not privileged, whatever its
+// capabilities; with CAP_SYS_ADMIN we may make it writable again in our own
+// mount namespace, which is less than being privileged.
+func writeSetting(file, value string) error {
+	err := os.WriteFile(file, []byte(value), 0)
+	if !errors.Is(err, unix.EROFS) {
+		return err
+	}
+	if again := unix.Mount("", "/proc/sys", "", unix.MS_REMOUNT|unix.MS_BIND, ""); again != nil {
+		return errors.Join(err, fmt.Errorf("make /proc/sys writable (needs CAP_SYS_ADMIN): %w", again))
+	}
+	return os.WriteFile(file, []byte(value), 0)
 }
 
 // sysctlFile is where a setting is. Names come from planners, but a device
