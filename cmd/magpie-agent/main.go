@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"github.com/magpie-edge/magpie/internal/version"
 )
@@ -52,6 +53,7 @@ func command(logs io.Writer) *cobra.Command {
 				}
 				level, _ := c.level() // validated by LoadConfig
 				log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level}))
+				klog.SetSlogLogger(log.With("logger", "client-go"))
 				return do(cmd.Context(), c, f.node, log)
 			},
 		})

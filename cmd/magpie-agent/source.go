@@ -48,7 +48,8 @@ func (s *source) Run(ctx context.Context, wake <-chan struct{}) {
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
 	for {
-		if err := s.refresh(ctx); err != nil && !errors.Is(err, reconcile.ErrNotReady) {
+		err := s.refresh(ctx)
+		if err != nil && !errors.Is(err, reconcile.ErrNotReady) {
 			s.log.Warn("view is not refreshed", "err", err)
 		}
 		select {
@@ -56,6 +57,9 @@ func (s *source) Run(ctx context.Context, wake <-chan struct{}) {
 			return
 		case <-wake:
 		case <-tick.C:
+			if errors.Is(err, reconcile.ErrNotReady) {
+				s.log.Warn("still waiting for the api server; nothing is set up", "err", err)
+			}
 		}
 	}
 }
