@@ -3,14 +3,17 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
-	"golang.zx2c4.com/wireguard/ipc"
 	"golang.zx2c4.com/wireguard/tun"
 )
 
@@ -25,28 +28,50 @@ type UserspaceWireGuard struct {
 // Close ends the device and removes it. It fails if the process may not use
 // /dev/net/tun, or if another process serves a device of that name.
 func (u UserspaceWireGuard) Start(name string, mtu int) (io.Closer, error) {
-	socket, err := ipc.UAPIOpen(name)
+	listener, err := listenConfig(filepath.Join(configDir, name+".sock"))
 	if err != nil {
-		return nil, fmt.Errorf("open configuration socket of %s: %w", name, err)
+		return nil, fmt.Errorf("listen for configuration of %s: %w", name, err)
 	}
-	defer socket.Close() // the listener below has its own copy
 	tunnel, err := tun.CreateTUN(name, mtu)
 	if err != nil {
-		return nil, fmt.Errorf("create tun device %s: %w", name, err)
+		return nil, errors.Join(fmt.Errorf("create tun device %s: %w", name, err), listener.Close())
 	}
 	log := u.Log.With("device", name)
 	dev := device.NewDevice(tunnel, conn.NewDefaultBind(), &device.Logger{
 		Verbosef: func(format string, args ...any) { log.Debug("wireguard", "text", fmt.Sprintf(format, args...)) },
 		Errorf:   func(format string, args ...any) { log.Warn("wireguard", "text", fmt.Sprintf(format, args...)) },
 	})
-	listener, err := ipc.UAPIListen(name, socket)
-	if err != nil {
-		dev.Close()
-		return nil, fmt.Errorf("listen on configuration socket of %s: %w", name, err)
-	}
 	r := &running{dev: dev, listener: listener}
 	go r.configure()
 	return r, nil
+}
+
+// configDir is where wgctrl looks for the sockets of devices that are not in
+// the kernel. Source: wgctrl internal/wguser/conn_unix.go.
+const configDir = "/var/run/wireguard"
+
+// listenConfig listens on the socket at path, which only root may open. A
+// socket that nobody serves any more is taken over. The listener of
+// wireguard-go's package ipc would do, but it needs an inotify instance for
+// each device, and a node with many containers has none left.
+func listenConfig(path string) (net.Listener, error) {
+	if err := os.MkdirAll(configDir, 0o700); err != nil {
+		return nil, err
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		return nil, errors.Join(fmt.Errorf("another process serves %s", path), c.Close())
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 // running is one device and the listener that configures it.
