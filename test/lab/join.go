@@ -20,7 +20,6 @@ import (
 // and kube-proxy run has joined.
 func (u *upping) join(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(3)
 	for _, h := range workers() {
 		g.Go(func() error {
 			if _, err := u.Exec(ctx, h.Name, "systemctl", "is-active", "--quiet", "kubelet", "kube-proxy"); err == nil {

@@ -21,7 +21,26 @@ func (l *Lab) hasJoin(ctx context.Context) bool {
 // bareToken is the bootstrap token of bare joins.
 const bareToken = "abcdef.0123456789abcdef"
 
-const bareSecret = `apiVersion: v1
+// bareManifests are the token and what its bearer may.
+const bareManifests = `apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: lab-kubelet-bootstrap}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:node-bootstrapper"}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:bootstrappers"}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: lab-approve-bootstrap}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:certificates.k8s.io:certificatesigningrequests:nodeclient"}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:bootstrappers"}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: lab-approve-renewal}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:nodes"}]
+---
+apiVersion: v1
 kind: Secret
 metadata: {name: bootstrap-token-abcdef, namespace: kube-system}
 type: bootstrap.kubernetes.io/token
@@ -35,7 +54,7 @@ stringData:
 // bareJoinScript joins a node without the product, for a lab without chart:
 // the shortest TLS bootstrap.
 func (l *Lab) bareJoinScript(ctx context.Context, h world.Host) ([]byte, error) {
-	if err := l.apply(ctx, bareSecret); err != nil {
+	if err := l.apply(ctx, bareManifests); err != nil {
 		return nil, err
 	}
 	ca, err := os.ReadFile(l.pki("ca.crt"))

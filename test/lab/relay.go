@@ -77,8 +77,8 @@ func relay(dir, run string) error {
 	}
 	_, port, _ := net.SplitHostPort(lis.Addr().String())
 	for _, f := range []string{"relay.last", "relay.port"} {
-		if err := os.WriteFile(filepath.Join(dir, f), []byte(port), 0o644); err != nil {
-			return fmt.Errorf("write port: %w", err)
+		if err := write(filepath.Join(dir, f), port, 0o644); err != nil {
+			return err
 		}
 	}
 	for {

@@ -82,7 +82,7 @@ func (l *Lab) Status(ctx context.Context, out io.Writer) error {
 
 // Check runs `magpiectl connectivity`, whose result is the lab's.
 func (l *Lab) Check(ctx context.Context, out io.Writer) error {
-	cmd := l.Host(ctx, l.product("magpiectl"), "connectivity")
+	cmd := l.Host(ctx, l.product("magpiectl"), "connectivity", "--outside", world.OutsideIP+":80")
 	cmd.Stdout, cmd.Stderr, cmd.Stdin = out, out, os.Stdin
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("check connectivity: %w", err)
