@@ -148,7 +148,7 @@ func (h *realHand) destroy(c *conn, l netlink.Link, d plan.Device) error {
 	if d.NS == "" {
 		h.host.wg.stop(d.Name)
 	}
-	if err := c.LinkDel(l); err != nil && !isGone(err) {
+	if err := h.host.unlink(c, l); err != nil && !isGone(err) {
 		return err
 	}
 	return nil
