@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/magpie-edge/magpie/plan"
@@ -15,7 +16,7 @@ import (
 // is written, and in which order, is decided here, once.
 type hand interface {
 	// device adds or changes a device. fresh says that whatever hung on a
-	// device of that name before is gone.
+	// device of that name before is gone, or that some of it may be.
 	device(ctx context.Context, s plan.Step) (fresh bool, writes int, err error)
 	// write does any other step, except those of tables and members.
 	write(ctx context.Context, s plan.Step) (writes int, err error)
@@ -43,7 +44,9 @@ type application struct {
 
 type failure struct {
 	step plan.Step
-	err  error // nil: not tried, because of another failure
+	err  error // nil: not tried, or told with another step
+	// many says that err is about several steps and names them.
+	many bool
 }
 
 // apply turns have into want: devices first, because a device made anew has
@@ -56,7 +59,10 @@ func apply(ctx context.Context, h hand, have, want plan.Plan) (int, error) {
 	steps := plan.Diff(have, want)
 	a.devices(ctx, steps)
 	if len(a.fresh) > 0 {
-		steps = plan.Diff(without(have, a.fresh), want)
+		// Write all that is wanted on a fresh device; still remove what is not,
+		// because a device that was only changed has kept some of it.
+		again := plan.Diff(without(have, a.fresh), want)
+		steps = append(only(again, false), only(steps, true)...)
 	}
 	a.changes(ctx, steps)
 	adds := a.failed
@@ -71,13 +77,23 @@ func apply(ctx context.Context, h hand, have, want plan.Plan) (int, error) {
 		a.devices(ctx, again)
 		a.changes(ctx, again)
 	}
+	a.restore(ctx, steps)
 	errs := []error{ctx.Err()}
 	for _, f := range append(adds, a.failed...) {
-		if f.err != nil {
+		switch {
+		case f.err == nil:
+		case f.many:
+			errs = append(errs, f.err)
+		default:
 			errs = append(errs, fmt.Errorf("%s: %w", f.step, f.err))
 		}
 	}
 	return a.writes, errors.Join(errs...)
+}
+
+// only keeps the removals, or all but them.
+func only(steps []plan.Step, removals bool) []plan.Step {
+	return slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool { return (s.Op == plan.Remove) != removals })
 }
 
 func (a *application) reset() {
@@ -90,7 +106,7 @@ func (a *application) reset() {
 func (a *application) note(s plan.Step, writes int, err error) {
 	a.writes += writes
 	if err != nil {
-		a.failed = append(a.failed, failure{s, err})
+		a.failed = append(a.failed, failure{step: s, err: err})
 	}
 }
 
@@ -163,11 +179,13 @@ func (a *application) members(ctx context.Context, steps []plan.Step) {
 		return // the swap has written them, or has failed and said so
 	}
 	writes, err := a.hand.members(ctx, table, steps)
-	a.note(steps[0], writes, err)
+	a.writes += writes
+	if err == nil {
+		return
+	}
+	a.failed = append(a.failed, failure{step: steps[0], err: err, many: true})
 	for _, s := range steps[1:] {
-		if err != nil {
-			a.failed = append(a.failed, failure{step: s})
-		}
+		a.failed = append(a.failed, failure{step: s})
 	}
 }
 
@@ -196,6 +214,38 @@ func (a *application) removals(ctx context.Context, steps []plan.Step) (done int
 		}
 	}
 	return done
+}
+
+// restore writes again what went with a removed address though it is wanted:
+// the kernel drops IPv4 routes that prefer it as their source and, with the
+// last IPv4 address of a device, all IPv4 routes and neighbours there. Routes
+// that are still there cost no write.
+func (a *application) restore(ctx context.Context, steps []plan.Step) {
+	bare := map[plan.DeviceKey]bool{} // devices without an IPv4 address
+	sources := map[netip.Addr]bool{}
+	for _, s := range steps {
+		if addr, ok := s.Item.(plan.Addr); ok && s.Op == plan.Remove {
+			sources[addr.Prefix.Addr()] = true
+			bare[plan.DeviceKey{NS: addr.NS, Name: addr.Dev}] = true
+		}
+	}
+	for _, addr := range a.want.Addrs {
+		if addr.Prefix.Addr().Is4() {
+			delete(bare, plan.DeviceKey{NS: addr.NS, Name: addr.Dev})
+		}
+	}
+	var again []plan.Step
+	for _, n := range a.want.Neighs {
+		if n.IP.Is4() && bare[plan.DeviceKey{NS: n.NS, Name: n.Dev}] {
+			again = append(again, plan.Step{Op: plan.Add, Item: n})
+		}
+	}
+	for _, r := range a.want.Routes {
+		if sources[r.Src] || (r.Dst.Addr().Is4() && bare[plan.DeviceKey{NS: r.NS, Name: r.Dev}]) {
+			again = append(again, plan.Step{Op: plan.Add, Item: r})
+		}
+	}
+	a.changes(ctx, again)
 }
 
 // run returns how many steps from the first belong to the same table and are

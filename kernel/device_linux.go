@@ -40,8 +40,13 @@ func (h *realHand) device(_ context.Context, s plan.Step) (fresh bool, writes in
 		writes, err = h.create(c, d)
 		return true, writes + 1, err
 	}
+	// A new MAC drops all neighbours of the device, permanent ones, too.
+	fresh = d.MAC != "" && l.Attrs().HardwareAddr.String() != d.MAC
+	if was, ok := s.Was.(plan.Device); ok && d.PeerMAC != "" && was.PeerMAC != d.PeerMAC {
+		fresh = true
+	}
 	writes, err = h.adjust(c, l, d)
-	return false, writes, err
+	return fresh, writes, err
 }
 
 // create makes the device as wanted and marks it.

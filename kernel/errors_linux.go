@@ -29,6 +29,15 @@ func isGone(err error) bool {
 	return errors.As(err, &none)
 }
 
+// noDevice gives the library's own error for an absent device the errno that
+// the kernel has for it.
+func noDevice(err error) error {
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return unix.ENODEV
+	}
+	return err
+}
+
 func isThere(err error) bool { return errors.Is(err, unix.EEXIST) }
 
 // removed is what a removal returns for the error of its write.

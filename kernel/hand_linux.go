@@ -60,7 +60,7 @@ func (h *realHand) at(ns, dev string) (*conn, int, error) {
 	}
 	l, err := c.LinkByName(dev)
 	if err != nil {
-		return nil, 0, fmt.Errorf("device %s: %w", dev, err)
+		return nil, 0, fmt.Errorf("device %s: %w", dev, noDevice(err))
 	}
 	h.index[k] = l.Attrs().Index
 	return c, l.Attrs().Index, nil

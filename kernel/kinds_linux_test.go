@@ -3,7 +3,6 @@
 package kernel_test
 
 import (
-	"log/slog"
 	"net/netip"
 	"testing"
 
@@ -11,7 +10,6 @@ import (
 
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
-	"github.com/magpie-edge/magpie/tunnel/wire"
 )
 
 func TestKernelShape(t *testing.T) {
@@ -114,7 +112,7 @@ func newKey(t *testing.T, k keys) string {
 
 func TestKernelWireGuard(t *testing.T) {
 	k := keys{}
-	h := newHost(t, kernel.Options{Keys: k, Userspace: wire.UserspaceWireGuard{Log: slog.New(slog.DiscardHandler)}})
+	h := newHost(t, kernel.Options{Keys: k, Userspace: starter{}})
 	w := h.Own(meshOwner)
 	self, a, b := newKey(t, k), newKey(t, k), newKey(t, k)
 	allowed := func(prefix, peer string) plan.Allowed {

@@ -81,7 +81,6 @@ func furnish() error {
 func newHost(t testing.TB, o kernel.Options) *kernel.Host {
 	t.Helper()
 	o.Namespace = newNS(t, "host")
-	run(t, "ip -n host link set lo up")
 	h, err := kernel.Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +94,7 @@ func newNS(t testing.TB, name string) string {
 	t.Helper()
 	path := filepath.Join("/run/netns", name)
 	run(t, "ip netns add "+name)
+	run(t, "ip -n "+name+" link set lo up")                              // as a runtime leaves it
 	t.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() }) //nolint:errcheck,noctx // may be gone
 	return path
 }

@@ -5,7 +5,6 @@ package kernel_test
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,15 +77,6 @@ func underlay(t testing.TB) {
 	run(t, "ip -n host addr add 192.168.1.11/24 dev eth0")
 }
 
-func text(t testing.TB, p plan.Plan) string {
-	t.Helper()
-	var b strings.Builder
-	if err := kernel.Dump(&b, p); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
-}
-
 // converge applies want to what is there and returns the number of writes.
 func converge(t testing.TB, w reconcile.World[plan.Plan], want plan.Plan) int {
 	t.Helper()
@@ -109,7 +99,7 @@ func settled(t testing.TB, w reconcile.World[plan.Plan], want plan.Plan) {
 		t.Fatal(err)
 	}
 	if steps := plan.Diff(have, want); len(steps) > 0 {
-		t.Fatalf("not as wanted: %v\n(-want +have)\n%s", steps, cmp.Diff(text(t, want), text(t, have)))
+		t.Fatalf("not as wanted: %v\n(-want +have)\n%s", steps, cmp.Diff(want.Text(), have.Text()))
 	}
 	if n := converge(t, w, want); n != 0 {
 		t.Fatalf("a second round wrote %d times", n)
