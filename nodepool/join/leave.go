@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"strings"
 )
 
 // LeaveParams are what the leave script of one node needs to know.
@@ -55,10 +56,30 @@ func LeaveScript(p LeaveParams) (string, error) {
 	return render("Makes a machine leave the cluster as node "+p.Node+".", []constant{
 		{"NODE", p.Node},
 		{"CLUSTER", p.Cluster},
-		{"IMAGE", p.Image},
+		{"IMAGE", reference(p.Image)},
 		{"RUNTIME_SOCKET", runtime},
 		{"CNI_BIN_DIR", p.CNIBinDir},
 		{"CNI_CONF_DIR", p.CNIConfDir},
 		{"AGENT_YAML", p.AgentConfig},
 	}, "lib", "leave")
+}
+
+// reference spells out what a pod's image name leaves out, as kubelet's runtime
+// does: containerd knows images by their whole name only.
+// Source: github.com/distribution/reference, normalize.go.
+func reference(image string) string {
+	if image == "" {
+		return ""
+	}
+	host, rest, ok := strings.Cut(image, "/")
+	if !ok || (!strings.ContainsAny(host, ".:") && host != "localhost") {
+		host, rest = "docker.io", image
+		if !strings.Contains(image, "/") {
+			rest = "library/" + image
+		}
+	}
+	if last := rest[strings.LastIndex(rest, "/")+1:]; !strings.ContainsAny(last, ":@") {
+		rest += ":latest"
+	}
+	return host + "/" + rest
 }
