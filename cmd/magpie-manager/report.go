@@ -3,6 +3,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -58,7 +60,8 @@ type reporter struct {
 
 	mu sync.Mutex
 	// said are the notes that each loop had in its last round: a note is an
-	// event when it appears, not in every round.
+	// event when it appears, not in every round. False: the event is still to
+	// come, because its object is only planned.
 	said map[string]map[plan.Note]bool
 	// active are the elected endpoints of each Gateway after the last round.
 	active map[string][]string
@@ -69,6 +72,10 @@ type reporter struct {
 func (r *reporter) round(x reconcile.Round) {
 	if x.NotReady() {
 		r.log.Debug("round waits for its sources", "loop", x.Loop)
+		return
+	}
+	if errors.Is(x.Err, context.Canceled) {
+		r.log.Debug("round ended with the process", "loop", x.Loop)
 		return
 	}
 	result := "ok"
@@ -99,18 +106,19 @@ func (r *reporter) notes(loop string, notes []plan.Note, in fleet.Cluster) {
 		counts[n.Code] = 0
 	}
 	for _, n := range notes {
-		if now[n] {
+		if _, twice := now[n]; twice {
 			continue
 		}
-		now[n] = true
 		counts[n.Code]++
-		if before[n] {
-			continue
+		told, known := before[n]
+		if !known {
+			r.log.Warn("left out of the plan", "loop", loop, "subject", n.Subject, "code", n.Code, "text", n.Text)
 		}
-		r.log.Warn("left out of the plan", "loop", loop, "subject", n.Subject, "code", n.Code, "text", n.Text)
-		if about := subject(n.Subject, in); about != nil {
+		if about := subject(n.Subject, in); !told && about != nil {
 			r.events.Eventf(about, nil, corev1.EventTypeWarning, camel(n.Code), "Plan", "%s", n.Text)
+			told = true
 		}
+		now[n] = told
 	}
 	for code, count := range counts {
 		r.metrics.notes.WithLabelValues(loop, code).Set(float64(count))
