@@ -139,11 +139,25 @@ func (b *builder) self(node *corev1.Node, host Host) Self {
 		VTEPMAC:   cmp.Or(host.VTEPMAC, MAC(node.Name, "vxlan4")),
 		VTEPMAC6:  cmp.Or(host.VTEPMAC6, MAC(node.Name, "vxlan6")),
 		LinkKey:   host.LinkKey,
+		Heard:     b.heard(host.Heard),
 	}
 	if len(s.PodCIDRs) == 0 && node.Spec.PodCIDR != "" {
 		s.PodCIDRs = b.prefixes([]string{node.Spec.PodCIDR}, "node "+node.Name)
 	}
 	return s
+}
+
+// heard drops what is no gateway's key any more, or the list would only grow.
+func (b *builder) heard(all []Heard) []Heard {
+	current := map[string]bool{}
+	for _, d := range b.domains {
+		for _, g := range d.Gateways {
+			current[g.PublicKey] = true
+		}
+	}
+	all = slices.DeleteFunc(slices.Clone(all), func(h Heard) bool { return !current[h.PublicKey] })
+	slices.SortFunc(all, func(x, y Heard) int { return cmp.Compare(x.PublicKey, y.PublicKey) })
+	return all
 }
 
 // MAC derives a locally administered unicast MAC from a node's name, so that a

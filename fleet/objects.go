@@ -28,6 +28,8 @@ type Host struct {
 	// where there is no device yet.
 	VTEPMAC  string
 	VTEPMAC6 string
+	// Heard is where the peers of the WireGuard device are heard now.
+	Heard []Heard
 	// Now is when Host and Objects were read.
 	Now time.Time
 }

@@ -57,6 +57,15 @@ type Self struct {
 	// LinkKey is the base64 public key of this node's WireGuard device; "" on
 	// a node that is no gateway candidate.
 	LinkKey string `json:"linkKey,omitempty"`
+	// Heard is where the peers of its links were last heard, sorted by key: a
+	// gateway that restarts calls them there and need not wait to be called.
+	Heard []Heard `json:"heard,omitempty"`
+}
+
+// Heard is where one WireGuard peer was last heard.
+type Heard struct {
+	PublicKey string         `json:"publicKey"` // base64
+	At        netip.AddrPort `json:"at"`
 }
 
 // Underlay is the interface and address that carry encapsulated packets.

@@ -53,7 +53,8 @@ func (h *Host) LinkState(name string) (LinkState, error) {
 			Rx: p.ReceiveBytes, Tx: p.TransmitBytes,
 		}
 		if p.Endpoint != nil {
-			state.Endpoint = p.Endpoint.AddrPort()
+			a := p.Endpoint.AddrPort()
+			state.Endpoint = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 		}
 		s.Peers = append(s.Peers, state)
 	}

@@ -274,6 +274,9 @@ func (w *wireGuard) writePeer(p plan.Peer, op plan.Op) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if i < 0 && c.Endpoint == nil && p.Last.IsValid() {
+		c.Endpoint = net.UDPAddrFromAddrPort(p.Last)
+	}
 	if i >= 0 {
 		c.UpdateOnly = true
 		now := have.Peers[i]

@@ -160,6 +160,7 @@ func (p Peer) String() string {
 	l.opt("psk", p.PresharedRef)
 	l.opt("endpoint", p.Endpoint)
 	l.opt("keepalive", p.Keepalive)
+	l.opt("last", p.Last)
 	return l.String()
 }
 

@@ -134,6 +134,10 @@ type Peer struct {
 	PresharedRef string         // name under which the door derives the pre-shared key; "" for none
 	Endpoint     netip.AddrPort // zero: the peer dials us and WireGuard learns where it is
 	Keepalive    int            // seconds; 0 is off
+	// Last is where the peer was heard before this process began; zero: not
+	// known. It is used when the peer is made and never compared afterwards,
+	// because WireGuard follows a peer that moves.
+	Last netip.AddrPort
 }
 
 // Allowed is one allowed IP of a device: packets to Prefix go to the peer, and

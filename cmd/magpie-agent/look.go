@@ -55,7 +55,33 @@ func (a *agent) lookAround(_ context.Context, objects fleet.Objects) (fleet.Host
 	vni := strconv.Itoa(a.config.VNI)
 	h.VTEPMAC = cmp.Or(mac(api.DeviceVXLAN4), mac("flannel."+vni))
 	h.VTEPMAC6 = cmp.Or(mac(api.DeviceVXLAN6), mac("flannel-v6."+vni))
+	h.Heard = a.heard()
 	return h, errors.Join(errs...)
+}
+
+// heard is where the peers of the links were last heard: now, else when there
+// last was a View. A device that is just being made knows no peer yet.
+func (a *agent) heard() []fleet.Heard {
+	at := map[string]netip.AddrPort{}
+	if v, err := a.source.Read(); err == nil {
+		for _, h := range v.Self.Heard {
+			at[h.PublicKey] = h.At
+		}
+	}
+	peers, _, err := a.sessions()
+	if err != nil {
+		a.log.Debug("peers cannot be read now", "err", err)
+	}
+	for _, p := range peers {
+		if p.endpoint.IsValid() {
+			at[p.key] = p.endpoint
+		}
+	}
+	out := make([]fleet.Heard, 0, len(at))
+	for key, where := range at {
+		out = append(out, fleet.Heard{PublicKey: key, At: where})
+	}
+	return out
 }
 
 // underlays are the addresses that may carry the overlay, best first: what the

@@ -13,9 +13,11 @@ import (
 // Owner marks what this package plans.
 var Owner = plan.Owner{Name: "mesh", Proto: api.ProtoMesh}
 
-// Keepalive in seconds from an edge to a cloud gateway: below the 30 s after
-// which the least patient NATs forget a UDP mapping.
-// Source: RFC 4787 section 4.3 asks for two minutes; many devices keep 30 s.
+// Keepalive in seconds, from both ends. From the edge it keeps the NAT's
+// mapping: below the 30 s after which the least patient devices forget one
+// (RFC 4787 section 4.3 asks for two minutes). From the cloud it makes a
+// gateway that has restarted, and lost its sessions, shake hands at once; the
+// edge alone would notice after two minutes.
 const Keepalive = 20
 
 // Codes of the notes this package writes.
@@ -85,14 +87,25 @@ func (m *mesh) peers() {
 				m.note("node "+g.Node, NoteNoKey, "it is a gateway of "+d.Name+" but has not published its key; is its agent running?")
 				continue
 			}
-			peer := plan.Peer{Dev: api.DeviceMesh, PublicKey: g.PublicKey}
+			peer := plan.Peer{Dev: api.DeviceMesh, PublicKey: g.PublicKey, Keepalive: Keepalive}
 			if d.Cloud && len(g.Endpoints) > 0 {
 				peer.Endpoint = g.Endpoints[0]
-				peer.Keepalive = Keepalive
+			} else {
+				peer.Last = m.heard(g.PublicKey)
 			}
 			m.plan.Peers = append(m.plan.Peers, peer)
 		}
 	}
+}
+
+// heard returns where a peer was last heard, if it was.
+func (m *mesh) heard(key string) netip.AddrPort {
+	for _, h := range m.view.Self.Heard {
+		if h.PublicKey == key {
+			return h.At
+		}
+	}
+	return netip.AddrPort{}
 }
 
 // links gives each peer the CIDRs it carries, and each CIDR its route.
