@@ -160,7 +160,7 @@ func serverArgs(dir string, ports []int) []string {
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + key, "--service-account-signing-key-file=" + key,
-		"--authorization-mode=Node,RBAC",
+		"--authorization-mode=Node,RBAC", "--enable-bootstrap-token-auth",
 		"--token-auth-file=" + filepath.Join(dir, "tokens.csv"),
 	}
 }
