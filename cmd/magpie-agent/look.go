@@ -4,7 +4,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,10 +34,10 @@ func connect(c Config, node string, log *slog.Logger) (*cluster.Agent, error) {
 }
 
 // lookAround is what the node itself says: where its traffic leaves, and the
-// MACs of the VTEPs it has.
-func (a *agent) lookAround(_ context.Context, objects fleet.Objects) (fleet.Host, error) {
+// MACs of the VTEPs it has. preferred are the addresses that may carry the
+// overlay, best first.
+func (a *agent) lookAround(preferred []netip.Addr) (fleet.Host, error) {
 	h := fleet.Host{LinkKey: a.keys.Public(), Now: time.Now()} //nolint:forbidigo // where time enters
-	preferred := underlays(objects.Node)
 	var errs []error
 	get := func(v6 bool) fleet.Underlay {
 		u, err := a.host.Underlay(v6, preferred)

@@ -7,14 +7,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/reconcile"
-	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/tunnel"
 )
 
@@ -23,15 +24,14 @@ import (
 // reached, saved to disk when it changes.
 type source struct {
 	objects  func() (fleet.Objects, error)
-	host     func(context.Context, fleet.Objects) (fleet.Host, error)
+	host     func(preferred []netip.Addr) (fleet.Host, error)
 	settings fleet.Settings
 	path     string // of the saved View
 	log      *slog.Logger
 	changed  func() // called after each change of the View
 
-	view  atomic.Pointer[fleet.View]
-	notes atomic.Pointer[[]plan.Note] // what tunnel.Choose could not reach
-	saved []byte                      // what path holds, without ReadAt
+	view    atomic.Pointer[fleet.View]
+	current []byte // the current View without ReadAt, to tell whether another differs
 }
 
 // Read returns the current View; reconcile.ErrNotReady before there is one.
@@ -48,7 +48,7 @@ func (s *source) Run(ctx context.Context, wake <-chan struct{}) {
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
 	for {
-		err := s.refresh(ctx)
+		err := s.refresh()
 		if err != nil && !errors.Is(err, reconcile.ErrNotReady) {
 			s.log.Warn("view is not refreshed", "err", err)
 		}
@@ -66,15 +66,15 @@ func (s *source) Run(ctx context.Context, wake <-chan struct{}) {
 
 // refresh builds a View and, if it differs from the current one, makes it
 // current, saves it and wakes the loops.
-func (s *source) refresh(ctx context.Context) error {
+func (s *source) refresh() error {
 	objects, err := s.objects()
-	if errors.Is(err, reconcile.ErrNotReady) && s.view.Load() == nil {
-		return s.load()
+	if errors.Is(err, reconcile.ErrNotReady) {
+		return s.goOn(err)
 	}
 	if err != nil {
 		return err
 	}
-	host, err := s.host(ctx, objects)
+	host, err := s.host(underlays(objects.Node))
 	if err != nil {
 		return fmt.Errorf("look at the host: %w", err)
 	}
@@ -82,28 +82,67 @@ func (s *source) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var notes []plan.Note
-	v.Links, notes = tunnel.Choose(v)
-	s.notes.Store(&notes)
 	return s.accept(v, problems)
 }
 
+// goOn takes the View of an earlier run, with the host as it is now: how a
+// node that restarts while the cloud is away, perhaps with another address,
+// keeps its pods connected.
+func (s *source) goOn(notReady error) error {
+	v, err := s.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return notReady
+	}
+	if err != nil {
+		return err
+	}
+	host, err := s.host([]netip.Addr{v.Self.Underlay4.Addr, v.Self.Underlay6.Addr})
+	if err != nil {
+		return fmt.Errorf("look at the host: %w", err)
+	}
+	v.Self.Underlay4, v.Self.Underlay6, v.Self.LinkKey = host.Underlay4, host.Underlay6, host.LinkKey
+	v.Settings = s.settings
+	return s.accept(v, nil)
+}
+
+// load returns the current View if it is a saved one already, else reads it.
+func (s *source) load() (fleet.View, error) {
+	if v := s.view.Load(); v != nil {
+		return *v, nil
+	}
+	b, err := os.ReadFile(s.path)
+	if err != nil {
+		return fleet.View{}, fmt.Errorf("load saved view: %w", err)
+	}
+	v, err := fleet.Unmarshal(b)
+	if err != nil {
+		return fleet.View{}, fmt.Errorf("load saved view %s: %w", s.path, err)
+	}
+	s.log.Warn("api server not reached yet, going on from the saved view", "readAt", v.ReadAt)
+	return v, nil
+}
+
+// accept makes v the current View unless it says what the current one does.
 func (s *source) accept(v fleet.View, problems []string) error {
+	v.Links, _ = tunnel.Choose(v)
 	same := v
 	same.ReadAt = time.Time{}
 	b, err := fleet.Marshal(same)
 	if err != nil {
 		return err
 	}
-	if old := s.view.Load(); old != nil && !old.Stale && bytes.Equal(b, s.saved) {
+	if bytes.Equal(b, s.current) {
 		return nil
 	}
 	for _, p := range problems {
 		s.log.Warn("left out of the view", "text", p)
 	}
 	s.view.Store(&v)
-	s.saved = b
+	s.current = b
 	s.changed()
+	if v.Stale {
+		return nil // it came from the file
+	}
 	whole, err := fleet.Marshal(v)
 	if err != nil {
 		return err
@@ -111,26 +150,5 @@ func (s *source) accept(v fleet.View, problems []string) error {
 	if err := writeFile(s.path, whole, 0o600); err != nil {
 		return fmt.Errorf("save view: %w", err)
 	}
-	return nil
-}
-
-// load takes the View of an earlier run: how a node that restarts while the
-// cloud is away keeps its pods connected.
-func (s *source) load() error {
-	b, err := os.ReadFile(s.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return reconcile.ErrNotReady
-	}
-	if err != nil {
-		return fmt.Errorf("load saved view: %w", err)
-	}
-	v, err := fleet.Unmarshal(b)
-	if err != nil {
-		return fmt.Errorf("load saved view %s: %w", s.path, err)
-	}
-	v.Settings = s.settings
-	s.log.Warn("api server not reached yet, going on from the saved view", "readAt", v.ReadAt)
-	s.view.Store(&v)
-	s.changed()
 	return nil
 }
