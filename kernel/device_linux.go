@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/magpie-edge/magpie/plan"
@@ -22,6 +23,12 @@ func (h *realHand) device(_ context.Context, s plan.Step) (fresh bool, writes in
 	c, err := h.conn(d.NS)
 	if err != nil {
 		return false, 0, err
+	}
+	if s.Op == plan.Add && d.Kind == plan.Veth {
+		// Most adds of a pod's pair find nothing there: do not look first.
+		if writes, err = h.create(c, d); !isThere(err) {
+			return err == nil, writes, err
+		}
 	}
 	l, err := c.LinkByName(d.Name)
 	switch {
@@ -124,11 +131,13 @@ func (h *realHand) adjust(c *conn, l netlink.Link, d plan.Device) (writes int, e
 		writes++
 	}
 	a := l.Attrs()
+	h.index[d.Key()] = a.Index
 	mac, err := parseMAC(d.MAC)
 	if err != nil {
 		return 0, err
 	}
-	do("alias", a.Alias != alias(h.owner), func() error { return c.LinkSetAlias(l, alias(h.owner)) })
+	down := a.Flags&unix.IFF_UP == 0
+	do("alias", a.Alias != alias(h.owner) && !down, func() error { return c.LinkSetAlias(l, alias(h.owner)) })
 	do("mac", mac != nil && a.HardwareAddr.String() != d.MAC, func() error { return c.LinkSetHardwareAddr(l, mac) })
 	do("mtu", d.MTU != 0 && a.MTU != d.MTU, func() error { return c.LinkSetMTU(l, d.MTU) })
 	switch v := l.(type) {
@@ -144,8 +153,22 @@ func (h *realHand) adjust(c *conn, l netlink.Link, d plan.Device) (writes int, e
 		writes += n
 		errs = append(errs, err)
 	}
-	do("up", a.Flags&unix.IFF_UP == 0, func() error { return c.LinkSetUp(l) })
+	do("up", down, func() error { return c.markAndUp(a.Index, alias(h.owner)) })
 	return writes, errors.Join(errs...)
+}
+
+// markAndUp sets a device's alias and puts it up, in one message.
+func (c *conn) markAndUp(index int, alias string) error {
+	req, err := c.request(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	if err != nil {
+		return err
+	}
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index, msg.Flags, msg.Change = int32(index), unix.IFF_UP, unix.IFF_UP
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(alias)))
+	_, err = req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
 }
 
 // destroy removes a device and what runs it.

@@ -32,6 +32,18 @@ func Sort(p *plan.Plan) {
 
 // sorted replaces the list by a sorted copy: the caller's may be shared.
 func sorted[T fmt.Stringer](items *[]T) {
-	*items = slices.Clone(*items)
-	slices.SortFunc(*items, func(a, b T) int { return cmp.Compare(a.String(), b.String()) })
+	type line struct {
+		text string
+		item T
+	}
+	all := make([]line, 0, len(*items))
+	for _, i := range *items {
+		all = append(all, line{i.String(), i})
+	}
+	slices.SortFunc(all, func(a, b line) int { return cmp.Compare(a.text, b.text) })
+	out := make([]T, 0, len(all))
+	for _, l := range all {
+		out = append(out, l.item)
+	}
+	*items = out
 }

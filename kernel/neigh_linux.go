@@ -3,30 +3,29 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/magpie-edge/magpie/plan"
 )
 
 func (r *reader) readNeighs(s *space) error {
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		neighs, err := s.NeighList(0, family)
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		err := s.eachNeigh(family, 0, func(n foundNeigh) {
+			// What the kernel learned by itself is not permanent, and not ours.
+			if !s.ours[n.index] || n.state&unix.NUD_PERMANENT == 0 {
+				return
+			}
+			r.plan.Neighs = append(r.plan.Neighs, plan.Neigh{NS: s.path, Dev: s.name(n.index), IP: n.ip, MAC: n.mac})
+		})
 		if err != nil {
 			return fmt.Errorf("list neighbours in %q: %w", s.path, err)
-		}
-		for _, n := range neighs {
-			ip, ok := netip.AddrFromSlice(n.IP)
-			// What the kernel learned by itself is not permanent, and not ours.
-			if !ok || !s.ours[n.LinkIndex] || n.State&unix.NUD_PERMANENT == 0 {
-				continue
-			}
-			r.plan.Neighs = append(r.plan.Neighs, plan.Neigh{
-				NS: s.path, Dev: s.name(n.LinkIndex), IP: ip.Unmap(), MAC: n.HardwareAddr.String(),
-			})
 		}
 	}
 	return nil
@@ -37,21 +36,60 @@ func (r *reader) readFDB(s *space) error {
 		if s.links[index].Type() != string(plan.VXLAN) {
 			continue
 		}
-		entries, err := s.NeighList(index, unix.AF_BRIDGE)
+		err := s.eachNeigh(unix.AF_BRIDGE, index, func(n foundNeigh) {
+			if n.index == index && n.ip.IsValid() && n.mac != "" {
+				r.plan.FDBs = append(r.plan.FDBs, plan.FDB{Dev: s.name(index), MAC: n.mac, Dst: n.ip})
+			}
+		})
 		if err != nil {
 			return fmt.Errorf("list forwarding entries of %s: %w", s.name(index), err)
 		}
-		for _, e := range entries {
-			dst, ok := netip.AddrFromSlice(e.IP)
-			if !ok || e.HardwareAddr == nil {
-				continue
-			}
-			r.plan.FDBs = append(r.plan.FDBs, plan.FDB{
-				Dev: s.name(index), MAC: e.HardwareAddr.String(), Dst: dst.Unmap(),
-			})
-		}
 	}
 	return nil
+}
+
+// foundNeigh is one neighbour or forwarding entry of a dump.
+type foundNeigh struct {
+	index int
+	state uint16
+	ip    netip.Addr
+	mac   string
+}
+
+// eachNeigh dumps neighbours, or the forwarding entries of one device. Parsed
+// by hand: a large overlay has thousands, and every round reads them.
+func (c *conn) eachNeigh(family uint8, index int, f func(foundNeigh)) error {
+	req, err := c.request(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
+	if err != nil {
+		return err
+	}
+	req.AddData(&netlink.Ndmsg{Family: family, Index: uint32(index)})
+	order := nl.NativeEndian()
+	var parsed error
+	err = req.ExecuteIter(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH, func(m []byte) bool {
+		if len(m) < unix.SizeofNdMsg {
+			return true
+		}
+		// struct ndmsg: family, padding, index, state, flags, type
+		n := foundNeigh{index: int(int32(order.Uint32(m[4:]))), state: order.Uint16(m[8:])}
+		attrs, err := nl.ParseRouteAttr(m[unix.SizeofNdMsg:])
+		if err != nil {
+			parsed = fmt.Errorf("parse neighbour: %w", err)
+			return false
+		}
+		for _, a := range attrs {
+			switch a.Attr.Type {
+			case unix.NDA_DST:
+				n.ip, _ = netip.AddrFromSlice(a.Value)
+				n.ip = n.ip.Unmap()
+			case unix.NDA_LLADDR:
+				n.mac = net.HardwareAddr(a.Value).String()
+			}
+		}
+		f(n)
+		return true
+	})
+	return errors.Join(err, parsed)
 }
 
 // writeNeigh adds, changes or removes a permanent neighbour.

@@ -103,6 +103,7 @@ func (h *realHand) adjustPeer(d plan.Device, near *netlink.LinkAttrs) (writes in
 	if a.Index != near.ParentIndex {
 		return 0, fmt.Errorf("peer %s: %w", d.PeerName, ErrForeign)
 	}
+	h.index[plan.DeviceKey{NS: d.PeerNS, Name: d.PeerName}] = a.Index
 	mac, err := parseMAC(d.PeerMAC)
 	if err != nil {
 		return 0, err
