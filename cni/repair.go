@@ -7,11 +7,18 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/reconcile"
 	"github.com/magpie-edge/magpie/plan"
 )
+
+// RepairGap is the least time between two rounds of the agent's "cni" loop. A
+// round looks into the namespace of every pod (about a millisecond each), and
+// every ADD and DEL wakes the loop: a shorter gap makes ADD slower on a node
+// that starts many pods, a longer one breaks the promise of a second.
+const RepairGap = 250 * time.Millisecond
 
 // Pods returns the pods that have their network, sorted by key.
 func (s *Server) Pods() []Pod { return s.cfg.Ledger.Pods(true) }

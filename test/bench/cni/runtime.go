@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cni
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+
+	"github.com/magpie-edge/magpie/cni"
+)
+
+// RoleRuntime is the name under which stage.Hidden knows Runtime.
+const RoleRuntime = "cni-runtime"
+
+// job is what a Runtime does once.
+type job struct {
+	Dir     string   `json:"dir"` // cache, and the peers' ledger
+	Ours    bool     `json:"ours"`
+	Pods    []string `json:"pods"` // network namespaces
+	At      int      `json:"at"`   // calls at once
+	Port    bool     `json:"port"` // one hostPort a pod
+	Running int      `json:"running"`
+}
+
+// times are the latencies of a job in seconds, one a pod.
+type times struct{ Add, Del []float64 }
+
+// theirs is what Flannel's delegate amounts to, without Flannel's own process.
+const theirs = `{
+  "cniVersion": "1.0.0", "name": "peer", "plugins": [
+    {"type": "bridge", "bridge": "cni0", "isGateway": true, "isDefaultGateway": true, "hairpinMode": true, "mtu": 1450,
+     "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": %q}]]}},
+    {"type": "portmap", "capabilities": {"portMappings": true}}
+  ]}`
+
+// Runtime does what a container runtime does for the pods of a job: ADD for
+// each, then DEL for each. It answers with times.
+func Runtime(arg json.RawMessage, out io.Writer, _ <-chan struct{}) error {
+	var j job
+	if err := json.Unmarshal(arg, &j); err != nil {
+		return fmt.Errorf("decode job: %w", err)
+	}
+	conf, err := j.config()
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv("MAGPIE_CNI_SOCKET", socketOf(j.Dir)); err != nil {
+		return fmt.Errorf("set socket: %w", err)
+	}
+	lib := libcni.NewCNIConfigWithCacheDir([]string{os.Getenv(envBin)}, filepath.Join(j.Dir, "cache"), nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	var t times
+	var errs [2]error
+	t.Add, errs[0] = j.each(func(rt *libcni.RuntimeConf) error {
+		_, err := lib.AddNetworkList(ctx, conf, rt)
+		return err
+	})
+	t.Del, errs[1] = j.each(func(rt *libcni.RuntimeConf) error { return lib.DelNetworkList(ctx, conf, rt) })
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(t)
+}
+
+func (j job) config() (*libcni.NetworkConfigList, error) {
+	b := fmt.Appendf(nil, theirs, filepath.Join(j.Dir, "ipam"), podCIDR)
+	if j.Ours {
+		var err error
+		if b, err = cni.Conflist(); err != nil {
+			return nil, err
+		}
+	}
+	conf, err := libcni.NetworkConfFromBytes(b)
+	if err != nil {
+		return nil, fmt.Errorf("read conflist: %w", err)
+	}
+	return conf, nil
+}
+
+// each calls f for every pod, At at once, and times it.
+func (j job) each(f func(*libcni.RuntimeConf) error) ([]float64, error) {
+	took := make([]float64, len(j.Pods))
+	errs := make([]error, len(j.Pods))
+	turns := make(chan struct{}, j.At)
+	var wg sync.WaitGroup
+	for i := range j.Pods {
+		turns <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turns }()
+			start := time.Now()
+			errs[i] = f(j.pod(i))
+			took[i] = time.Since(start).Seconds()
+		})
+	}
+	wg.Wait()
+	return took, errors.Join(errs...)
+}
+
+func (j job) pod(i int) *libcni.RuntimeConf {
+	rt := &libcni.RuntimeConf{
+		ContainerID: fmt.Sprintf("bench-%d-%d", j.Running, i), NetNS: j.Pods[i], IfName: "eth0",
+		Args: [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "bench"}, {"K8S_POD_NAME", fmt.Sprint("pod-", i)}},
+	}
+	if j.Port {
+		rt.CapabilityArgs = map[string]any{"portMappings": []map[string]any{
+			{"hostPort": 20000 + i, "containerPort": 80, "protocol": "tcp"},
+		}}
+	}
+	return rt
+}
