@@ -53,7 +53,7 @@ and reaches something outside the cluster. A hole ends it with status 1.
 
 It works in the namespace ` + probeNamespace + `, which it deletes at the end, also
 after Ctrl-C, and needs nothing of the nodes but the Kubernetes API: no exec, no
-logs. Up to 12 nodes are all tested; of more, two of each domain.`,
+logs. Up to 12 nodes are all tested; of more, 12 spread over the domains.`,
 		Example: `  magpiectl connectivity
   magpiectl connectivity --nodes cloud-1,a-1 --outside 203.0.113.80:443
   magpiectl connectivity -o json | jq .ok`,
@@ -199,10 +199,11 @@ func choose(fs facts, f connectivityFlags) ([]corev1.Node, []matrix.Failure, err
 	return ready, failed, nil
 }
 
-// sample takes up to two nodes of each domain, and of those the first 12.
+// sample takes 12 nodes, spread over the domains: the first of each, then the
+// second of each, and so on.
 func sample(nodes []corev1.Node, domains map[string]string) []corev1.Node {
 	var out []corev1.Node
-	for _, most := range []int{1, 2} {
+	for most := 1; most <= nodesShown; most++ {
 		count := map[string]int{}
 		for _, n := range nodes {
 			count[domains[n.Name]]++
