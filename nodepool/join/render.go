@@ -41,10 +41,14 @@ func render(what string, constants []constant, names ...string) (string, error) 
 }
 
 // body drops the two lines that only a part by itself needs: the licence and
-// the hint for shellcheck.
+// the directive for shellcheck.
 func body(part string) string {
-	part = strings.TrimPrefix(part, "# SPDX-License-Identifier: Apache-2.0\n")
-	return strings.TrimPrefix(part, "# shellcheck shell=bash\n")
+	for range 2 {
+		if _, rest, ok := strings.Cut(part, "\n"); ok {
+			part = rest
+		}
+	}
+	return part
 }
 
 // quote makes s one word of a shell.

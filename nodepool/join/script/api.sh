@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153 # one of the parts of a script
 # Can this machine reach, trust and be trusted by the API server? In that
 # order: what comes later cannot be told before what comes earlier is right.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153 # one of the parts of a script
 # The prerequisites. No function here changes anything.
 
 check_tools() {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153 # one of the parts of a script
 # What join writes. Every file is compared first: a second run writes nothing.
 
 WROTE=false   # by the last write_file
@@ -109,7 +109,7 @@ kubelet_command() {
 write_unit() {
   local unit dir=/etc/systemd/system command
   command=$(kubelet_command)
-  for unit in /usr/lib/systemd/system/kubelet.service /lib/systemd/system/kubelet.service $dir/kubelet.service; do
+  for unit in /usr/lib/systemd/system/kubelet.service /lib/systemd/system/kubelet.service "$dir/kubelet.service"; do
     [[ -e $unit ]] || continue
     grep -qsxF -- "file $unit" "$MANIFEST" && break
     kubelet_file "$dir/kubelet.service.d/20-magpie.conf" 0644 "# Written by magpiectl join.
@@ -119,7 +119,7 @@ ExecStart=
 ExecStart=$command"
     return
   done
-  kubelet_file $dir/kubelet.service 0644 "# Written by magpiectl join.
+  kubelet_file "$dir/kubelet.service" 0644 "# Written by magpiectl join.
 [Unit]
 Description=Kubernetes node agent
 Documentation=https://kubernetes.io/docs/
@@ -140,7 +140,7 @@ WantedBy=multi-user.target"
 # Other programs that think every route and every device is theirs.
 write_foreign() {
   if running systemd-networkd; then
-    write_file $NETWORKD 0644 <<'EOF'
+    write_file "$NETWORKD" 0644 <<'EOF'
 # Written by magpiectl join: without it systemd-networkd deletes the routes and
 # rules of the pod network when it restarts.
 [Network]
@@ -150,7 +150,7 @@ EOF
     [[ $WROTE == false ]] || systemctl restart systemd-networkd
   fi
   if running NetworkManager; then
-    write_file $NETWORK_MANAGER 0644 <<'EOF'
+    write_file "$NETWORK_MANAGER" 0644 <<'EOF'
 # Written by magpiectl join: NetworkManager leaves the pod network's devices alone.
 [keyfile]
 unmanaged-devices=interface-name:mag*
@@ -161,7 +161,7 @@ EOF
 
 write_sysctls() {
   local key value line
-  write_file $SYSCTLS 0644 <<'EOF'
+  write_file "$SYSCTLS" 0644 <<'EOF'
 # Written by magpiectl join.
 net.ipv4.ip_forward = 1
 EOF
@@ -174,7 +174,7 @@ EOF
     note "sysctl $key $(<"$key")"
     printf '%s' "$value" >"$key"
     did set "${line%% = *} = $value"
-  done <$SYSCTLS
+  done <"$SYSCTLS"
 }
 
 write_files() {
@@ -184,13 +184,13 @@ write_files() {
   note "server $API_SERVER"
   note "pool $POOL"
   note "node $NODE_NAME"
-  kubelet_file $CA_FILE 0644 "$CA_PEM"
+  kubelet_file "$CA_FILE" 0644 "$CA_PEM"
   if needs_bootstrap; then
     text=$(bootstrap_config)
-    kubelet_file $BOOTSTRAP 0600 "$text"
+    kubelet_file "$BOOTSTRAP" 0600 "$text"
   fi
   text=$(kubelet_config)
-  kubelet_file $KUBERNETES/kubelet.yaml 0644 "$text"
+  kubelet_file "$KUBERNETES/kubelet.yaml" 0644 "$text"
   write_unit
   write_foreign
   write_sysctls

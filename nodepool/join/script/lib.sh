@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153 # one of the parts of a script
 # Words that both scripts speak, and the manifest of what join wrote.
 
 readonly STATE=/var/lib/magpie

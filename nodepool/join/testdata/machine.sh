@@ -9,6 +9,7 @@ for d in etc var; do
   mount -t overlay -o "userxattr,lowerdir=/$d,upperdir=/mnt/$d.up,workdir=/mnt/$d.work" overlay "/$d"
 done
 mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /opt
 mount -t proc proc /proc
 ip link set lo up
 hostname a-1
