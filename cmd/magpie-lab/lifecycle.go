@@ -54,7 +54,7 @@ repository's present state into place (images, chart) and changes nothing else.`
 				return err
 			}
 			if check {
-				return l.Check(cmd.Context(), cmd.OutOrStdout())
+				return attached(l.Check(cmd.Context()))
 			}
 			return l.Status(cmd.Context(), cmd.OutOrStdout())
 		},

@@ -114,11 +114,28 @@ func (u *upping) importImages(ctx context.Context) error {
 				if err := u.importImage(ctx, h.Name, img.Tar); err != nil {
 					return err
 				}
+				if img.Ref == MagpieImage {
+					to := strings.TrimSuffix(MagpieImage, "dev") + u.productTag()
+					if _, err := u.Exec(ctx, h.Name, "ctr", "--namespace=k8s.io", "images", "tag", "--force", MagpieImage, to); err != nil {
+						return err
+					}
+				}
 			}
 			return nil
 		})
 	}
 	return g.Wait()
+}
+
+// productTag is a tag of the product's image that changes with its content.
+func (u *upping) productTag() string {
+	for _, img := range u.images {
+		if img.Ref == MagpieImage {
+			name := strings.TrimSuffix(filepath.Base(img.File), ".tar")
+			return "dev-" + name[strings.LastIndexByte(name, '-')+1:]
+		}
+	}
+	return "dev"
 }
 
 // importImage imports one image unless the node's mark says that it has it.

@@ -33,7 +33,7 @@ func (u *upping) install(ctx context.Context) error {
 		return nil
 	}
 	values := filepath.Join(u.dir, "values.yaml")
-	if err := write(values, helmValues(), 0o644); err != nil {
+	if err := write(values, u.helmValues(), 0o644); err != nil {
 		return err
 	}
 	cmd := u.Host(ctx, u.Tool("helm"), "upgrade", "--install", "magpie", u.chart(), "--namespace=kube-system", "--values="+values)
@@ -45,19 +45,20 @@ func (u *upping) install(ctx context.Context) error {
 }
 
 // helmValues are the values of the lab's release. Everything not said is the
-// chart's default, which the lab tests too.
-func helmValues() string {
+// chart's default, which the lab tests too. The tag says what is in the image,
+// so that Helm rolls out a product that was rebuilt.
+func (u *upping) helmValues() string {
 	cp, _ := world.FindHost(world.ControlPlane)
 	return fmt.Sprintf(`image:
   repository: magpie
-  tag: dev
+  tag: %s
   pullPolicy: Never
 apiServer:
   host: %s
   port: 6443
 network:
   clusterCIDRs: [%s]
-`, cp.EIP, strings.ReplaceAll(podCIDRs, ",", ", "))
+`, u.productTag(), cp.EIP, strings.ReplaceAll(podCIDRs, ",", ", "))
 }
 
 // domainManifests are what a user writes to describe the sites: a pool each,

@@ -5,6 +5,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -95,6 +96,11 @@ func (u *upping) waitNodes(ctx context.Context) error {
 	if !u.hasChart() {
 		return nil
 	}
+	for _, w := range []string{"daemonset/magpie-agent", "deployment/magpie-manager"} {
+		if _, err := u.Kubectl(ctx, "-n", "kube-system", "rollout", "status", w, "--timeout=180s"); err != nil {
+			return fmt.Errorf("%w (see `magpie-lab kubectl -n kube-system get pods` and `... logs`)", err)
+		}
+	}
 	return poll(ctx, 3*time.Minute, func() error {
 		nodes, err := u.Nodes(ctx)
 		if err != nil {
@@ -110,14 +116,28 @@ func (u *upping) waitNodes(ctx context.Context) error {
 	})
 }
 
-// waitDNS waits for one replica of the cluster's DNS.
+// waitDNS waits for both replicas of the cluster's DNS. It counts them itself:
+// `rollout status` fails at once if the nodes came later than it likes.
 func (u *upping) waitDNS(ctx context.Context) error {
 	if !u.hasChart() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	defer cancel()
-	_, err := u.Kubectl(ctx, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=150s")
+	err := poll(ctx, 2*time.Minute, func() error {
+		body, err := u.get(ctx, "/apis/apps/v1/namespaces/kube-system/deployments/coredns")
+		if err != nil {
+			return err
+		}
+		var d struct {
+			Status struct{ ReadyReplicas, Replicas int }
+		}
+		if err := json.Unmarshal(body, &d); err != nil {
+			return fmt.Errorf("decode deployment: %w", err)
+		}
+		if n := d.Status.ReadyReplicas; n < 2 {
+			return fmt.Errorf("%d of 2 replicas are ready", n)
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("cluster DNS (see `magpie-lab kubectl -n kube-system describe pods -l k8s-app=kube-dns`): %w", err)
 	}
