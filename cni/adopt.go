@@ -26,7 +26,8 @@ func (adoptee) who(dev string) string { return "an unknown pod behind " + dev }
 
 // Recover brings kernel and ledger together after a start, before any call is
 // served: an ADD that was cut short is undone, and if the journal was damaged
-// the pods it no longer knows are found in the kernel and left in peace.
+// the pods it no longer knows are found in the kernel and left in peace. If the
+// kernel cannot be read, Run tries again.
 func (s *Server) Recover(ctx context.Context) error {
 	start := s.cfg.Now()
 	s.gate.Lock()
@@ -52,6 +53,7 @@ func (s *Server) Recover(ctx context.Context) error {
 		s.report("RECOVER", Pod{}, start, fmt.Errorf(
 			"the ledger was damaged: %d pods are known from it, %d were found in the kernel", len(s.Pods()), len(s.adopted)))
 	}
+	s.recovered.Store(true)
 	return errors.Join(errs...)
 }
 

@@ -28,6 +28,12 @@ func (s *Server) Run(ctx context.Context, every time.Duration) error {
 // a path alone may be missing because a mount is not visible to us.
 func (s *Server) Collect(ctx context.Context) {
 	start := s.cfg.Now()
+	if !s.recovered.Load() {
+		if err := s.Recover(ctx); err != nil {
+			s.report("RECOVER", Pod{}, start, err)
+		}
+		return
+	}
 	pods := s.Pods()
 	have, err := s.cfg.World.Observe(ctx)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/magpie-edge/magpie/cni"
 	"github.com/magpie-edge/magpie/cni/shim"
+	"github.com/magpie-edge/magpie/internal/reconcile"
 	"github.com/magpie-edge/magpie/plan"
 )
 
@@ -241,6 +242,15 @@ func TestKernelFailedAdd(t *testing.T) {
 			s := cni.NewServer(cni.Config{
 				View: n.current, World: broken{n, keep}, Door: n.host, Ledger: openLedger(t, newMemory(), "boot"), Now: n.now,
 			})
+			if got := s.Handle(t.Context(), shim.Request{Command: "DEL", ContainerID: "c", IfName: "eth0", Config: []byte(goodConfig)}); !strings.Contains(string(got.Stdout), `"code":11`) {
+				t.Errorf("before Recover: %s", got.Stdout)
+			}
+			if _, err := s.Desire(n.view); !errors.Is(err, reconcile.ErrNotReady) {
+				t.Errorf("Desire before Recover: %v", err)
+			}
+			if err := s.Recover(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			answer := s.Handle(t.Context(), shim.Request{
 				Command: "ADD", ContainerID: "c", NetNS: ns, IfName: "eth0",
 				Config: []byte(runtimeConfig(`"portMappings":[{"hostPort":80,"containerPort":80,"protocol":"udp"}],"bandwidth":{"egressRate":1000000,"ingressRate":1000000}`)),

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/containernetworking/cni/libcni"
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/magpie-edge/magpie/cni"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/golden"
@@ -31,4 +34,45 @@ func TestMasquerade(t *testing.T) {
 		p := cni.Masquerade(read[fleet.View](t, c, "in.json"))
 		return p.Text()
 	})
+}
+
+// TestConflist shows what a runtime reads, and that its library accepts it.
+func TestConflist(t *testing.T) {
+	got, err := cni.Conflist()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := libcni.NetworkConfFromBytes(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{
+  "cniVersion": "1.1.0",
+  "cniVersions": [
+    "0.3.1",
+    "0.4.0",
+    "1.0.0",
+    "1.1.0"
+  ],
+  "name": "magpie",
+  "plugins": [
+    {
+      "type": "magpie-cni",
+      "capabilities": {
+        "portMappings": true,
+        "bandwidth": true,
+        "ips": true,
+        "mac": true,
+        "ipRanges": true
+      }
+    }
+  ]
+}
+`
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if list.CNIVersion != "1.1.0" || list.Plugins[0].Network.Type != cni.Program {
+		t.Errorf("libcni reads %+v", list)
+	}
 }

@@ -54,7 +54,11 @@ func (s *Server) Settings() []plan.SysctlKey {
 
 // Desire returns everything of Owner's that this node should have: the plans
 // of the live pods and Masquerade. It is the Desire of the agent's "cni" loop.
+// Before Recover it returns reconcile.ErrNotReady.
 func (s *Server) Desire(view fleet.View) (plan.Plan, error) {
+	if !s.recovered.Load() {
+		return plan.Plan{}, reconcile.ErrNotReady
+	}
 	var pods plan.Plan
 	for _, pod := range s.Pods() {
 		pods = join(pods, Plan(pod, view))

@@ -68,10 +68,13 @@ type Server struct {
 	touched map[Key]Pod        // by verbs since the last repair round
 	adopted map[string]adoptee // by host device: pods the ledger lost
 
-	degraded atomic.Pointer[string]
+	recovered atomic.Bool // Recover has seen the kernel
+	degraded  atomic.Pointer[string]
 }
 
-// NewServer returns a Server. Call Recover before anything else.
+// NewServer returns a Server. Until Recover has succeeded it refuses calls, and
+// Desire says reconcile.ErrNotReady: pods that are not known yet must not be
+// taken for pods that are not wanted.
 func NewServer(cfg Config) *Server {
 	if cfg.Report == nil {
 		cfg.Report = func(Done) {}
@@ -130,6 +133,9 @@ func (s *Server) report(verb string, pod Pod, start time.Time, err error) {
 }
 
 func (s *Server) serve(ctx context.Context, r request, pod Pod) (json.RawMessage, Pod, error) {
+	if !s.recovered.Load() && r.verb != "STATUS" {
+		return nil, pod, refuse(types.ErrTryAgainLater, "the magpie agent is starting and has not looked at this node's pods yet")
+	}
 	switch r.verb {
 	case "STATUS":
 		return nil, pod, s.status()
@@ -154,7 +160,7 @@ func (s *Server) serve(ctx context.Context, r request, pod Pod) (json.RawMessage
 // status looks at memory only: runtimes ask every five seconds.
 func (s *Server) status() error {
 	view, ok := s.cfg.View()
-	if !ok {
+	if !ok || !s.recovered.Load() {
 		return refuse(types.ErrPluginNotAvailable,
 			"the magpie agent has not heard of this node yet; see its log and whether it reaches the API server")
 	}
