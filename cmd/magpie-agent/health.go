@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/magpie-edge/magpie/internal/reconcile"
+	"github.com/magpie-edge/magpie/plan"
 )
 
 // health collects what loops report, for metrics, logs and the probes.
@@ -27,12 +29,14 @@ type health struct {
 	steps   *prometheus.CounterVec
 	success *prometheus.GaugeVec
 	calls   *prometheus.HistogramVec
+	noted   *prometheus.GaugeVec
 
 	mu sync.Mutex
 	// errs is the last error of each loop that readiness asks about; before its
 	// first round that is errNoRound. What needs the API server is not among
 	// them: a node that is cut off is ready as long as its pods are served.
-	errs map[string]error
+	errs  map[string]error
+	notes map[string][]plan.Note // by planner, as last heard
 }
 
 var errNoRound = errors.New("no round yet")
@@ -54,9 +58,13 @@ func newHealth(log *slog.Logger, loops ...string) *health {
 			Name: "magpie_cni_call_duration_seconds", Help: "Time to answer each CNI call, in the agent.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12),
 		}, []string{"op", "result"}),
-		errs: map[string]error{},
+		noted: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "magpie_notes", Help: "Things that a planner left out, by the reason's code.",
+		}, []string{"loop", "code"}),
+		errs:  map[string]error{},
+		notes: map[string][]plan.Note{},
 	}
-	h.metrics.MustRegister(h.rounds, h.steps, h.success, h.calls)
+	h.metrics.MustRegister(h.rounds, h.steps, h.success, h.calls, h.noted)
 	for _, l := range loops {
 		h.errs[l] = errNoRound
 	}
@@ -83,6 +91,29 @@ func (h *health) report(r reconcile.Round) {
 		h.log.Warn("round failed, trying again", "loop", r.Loop, "steps", r.Steps, "err", r.Err)
 	case r.Steps > 0:
 		h.log.Info("round changed something", "loop", r.Loop, "steps", r.Steps, "took", r.Took.Round(time.Microsecond))
+	}
+}
+
+// note takes what a planner left out. What is new is logged, once.
+func (h *health) note(loop string, notes []plan.Note) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := h.notes[loop]
+	if slices.Equal(old, notes) {
+		return
+	}
+	h.notes[loop] = notes
+	h.noted.DeletePartialMatch(prometheus.Labels{"loop": loop})
+	for _, n := range notes {
+		h.noted.WithLabelValues(loop, n.Code).Inc()
+		if !slices.Contains(old, n) {
+			h.log.Warn("left out of the plan", "loop", loop, "subject", n.Subject, "code", n.Code, "text", n.Text)
+		}
+	}
+	for _, n := range old {
+		if !slices.Contains(notes, n) {
+			h.log.Info("no longer left out of the plan", "loop", loop, "subject", n.Subject, "code", n.Code)
+		}
 	}
 }
 

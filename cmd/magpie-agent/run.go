@@ -74,7 +74,7 @@ func (a *agent) run(ctx context.Context) error {
 	a.source = &source{
 		objects: a.api.Objects, host: a.lookAround, settings: a.config.settings(),
 		path: filepath.Join(a.config.StateDir, filepath.Base(api.FileView)),
-		log:  a.log, changed: a.bell.ring,
+		log:  a.log, changed: a.bell.ring, note: a.health.note,
 	}
 	if err := a.openPods(); err != nil {
 		return err
@@ -103,8 +103,13 @@ func (a *agent) run(ctx context.Context) error {
 
 // loop keeps one owner's part of the kernel equal to what its planner wants.
 func loop(a *agent, name string, desire func(fleet.View) (plan.Plan, error), world reconcile.World[plan.Plan]) func(context.Context) error {
+	noted := func(v fleet.View) (plan.Plan, error) {
+		p, err := desire(v)
+		a.health.note(name, p.Notes)
+		return p, err
+	}
 	l := &reconcile.Loop[fleet.View, plan.Plan]{
-		Name: name, Read: a.source.Read, Desire: desire, World: world,
+		Name: name, Read: a.source.Read, Desire: noted, World: world,
 		Wake: a.bell.listen(), Gap: gap, Every: every, Report: a.health.report,
 	}
 	return l.Run

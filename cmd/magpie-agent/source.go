@@ -16,6 +16,7 @@ import (
 
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/reconcile"
+	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/tunnel"
 )
 
@@ -28,7 +29,8 @@ type source struct {
 	settings fleet.Settings
 	path     string // of the saved View
 	log      *slog.Logger
-	changed  func() // called after each change of the View
+	changed  func()                         // called after each change of the View
+	note     func(by string, n []plan.Note) // hears what is left out, and why
 
 	view    atomic.Pointer[fleet.View]
 	current []byte // the current View without ReadAt, to tell whether another differs
@@ -124,7 +126,9 @@ func (s *source) load() (fleet.View, error) {
 
 // accept makes v the current View unless it says what the current one does.
 func (s *source) accept(v fleet.View, problems []string) error {
-	v.Links, _ = tunnel.Choose(v)
+	var notes []plan.Note
+	v.Links, notes = tunnel.Choose(v)
+	s.note("tunnel", notes)
 	same := v
 	same.ReadAt = time.Time{}
 	b, err := fleet.Marshal(same)
