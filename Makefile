@@ -11,13 +11,18 @@ DEBIAN := busybox-static ca-certificates conntrack etcd-server iproute2 iptables
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/magpie-edge/magpie/internal/version.set=$(VERSION) -X main.version=$(VERSION)
 
-# What is not a unit test; internal/arch compares with what the tests do. NS
-# makes network namespaces of its own (one package at a time: some wait for
-# real clocks), API runs an etcd and a kube-apiserver of its own, E2E runs on
-# the lab.
-NS  := ./kernel/... ./cni/... ./nodepool/join/... ./tunnel/wire/... ./cmd/magpiectl/probe/... ./test/interop/... ./test/walks/... ./test/lab/machine/... ./test/lab/world/... ./test/bench/...
-API := ./cluster/... ./cmd/magpie-manager/... ./test/chart/... ./test/join/...
-E2E := ./test/e2e/... ./test/lab
+# What is not a unit test, by folder; internal/arch compares with what the
+# tests do. NS makes network namespaces of its own (one package at a time: some
+# wait for real clocks), API runs an etcd and a kube-apiserver of its own, E2E
+# runs on a lab.
+NS  := kernel cni nodepool/join tunnel/wire cmd/magpiectl/probe test/interop test/walks test/lab/machine test/lab/world test/bench
+API := cluster cmd/magpie-manager test/chart test/join
+E2E := test/e2e test/lab
+
+# $(call within,FOLDERS) is every package in or below one of them.
+ALL    = $(shell go list ./...)
+MODULE = github.com/magpie-edge/magpie
+within = $(filter $(foreach d,$(1),$(MODULE)/$(d) $(MODULE)/$(d)/%),$(ALL))
 
 TALLY := go run ./test/tally
 LINT  := go tool -modfile=tools/go.mod golangci-lint
@@ -49,19 +54,19 @@ test: deps tally-begin lint unit ns api e2e ## all of the tests, with a summary 
 	@$(TALLY) -end
 
 unit: ## tests that need nothing: goldens, laws, virtual time
-	@$(TALLY) unit $(filter-out $(shell go list $(NS) $(API) $(E2E) 2>/dev/null),$(shell go list ./...))
+	@$(TALLY) unit $(filter-out $(call within,$(NS) $(API) $(E2E)),$(ALL))
 
 lint: ## golangci-lint with the settings of .golangci.yml, and shellcheck
 	@$(LINT) run ./... && git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
 ns: ## tests in network namespaces of their own; no root needed
-	@$(TALLY) ns -p 1 $(shell go list $(NS) 2>/dev/null)
+	@$(TALLY) ns -p 1 $(call within,$(NS))
 
 api: kubernetes ## tests against a real etcd and kube-apiserver
-	@$(TALLY) api -p 1 $(shell go list $(API) 2>/dev/null)
+	@$(TALLY) api -p 1 $(call within,$(API))
 
 e2e: kubernetes ## tests on the lab; starts it, and stops it again, if it is not up
-	@$(TALLY) e2e -p 1 -timeout 30m $(shell go list $(E2E) 2>/dev/null)
+	@$(TALLY) e2e -p 1 -timeout 30m $(filter-out $(call within,$(NS)),$(call within,$(E2E)))
 
 bench: deps build ## measure against Flannel's layout and bare WireGuard, as ratios
 	@go run ./test/bench
