@@ -87,11 +87,14 @@ func (m *mesh) peers() {
 				m.note("node "+g.Node, NoteNoKey, "it is a gateway of "+d.Name+" but has not published its key; is its agent running?")
 				continue
 			}
-			peer := plan.Peer{Dev: api.DeviceMesh, PublicKey: g.PublicKey, Keepalive: Keepalive}
+			peer := plan.Peer{Dev: api.DeviceMesh, PublicKey: g.PublicKey}
 			if d.Cloud && len(g.Endpoints) > 0 {
 				peer.Endpoint = g.Endpoints[0]
 			} else {
 				peer.Last = m.heard(g.PublicKey)
+			}
+			if peer.Endpoint.IsValid() || peer.Last.IsValid() {
+				peer.Keepalive = Keepalive
 			}
 			m.plan.Peers = append(m.plan.Peers, peer)
 		}
