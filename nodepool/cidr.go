@@ -110,42 +110,56 @@ func unfit(p netip.Prefix) error {
 	return nil
 }
 
-// extraCIDRs reads the Gateway's annotation of ranges beside the pod CIDRs. A
+// extraCIDRs reads what Gateways claim beside pod CIDRs, in an annotation. A
 // range that holds the pods of any node is refused: it would draw them away.
-func (w *world) extraCIDRs(d *domain) ([]string, []plan.Note) {
-	if d.gateway == nil {
-		return nil, nil
+// Of two domains that claim the same range the older Gateway's has it.
+func (w *world) extraCIDRs(owned map[string][]string) (map[string][]string, []plan.Note) {
+	taken := map[netip.Prefix]string{} // prefix -> who has it
+	for node, list := range owned {
+		for _, text := range list {
+			taken[netip.MustParsePrefix(text)] = "node " + node
+		}
 	}
-	var out []string
+	domains := slices.DeleteFunc(slices.Clone(w.domains), func(d *domain) bool { return d.gateway == nil })
+	slices.SortStableFunc(domains, func(a, b *domain) int {
+		return a.gateway.CreationTimestamp.Compare(b.gateway.CreationTimestamp.Time)
+	})
+	out := map[string][]string{}
 	var notes []plan.Note
-	for text := range strings.SplitSeq(d.gateway.Annotations[api.AnnotationExtraCIDRs], ",") {
-		if text = strings.TrimSpace(text); text == "" {
-			continue
+	for _, d := range domains {
+		for text := range strings.SplitSeq(d.gateway.Annotations[api.AnnotationExtraCIDRs], ",") {
+			if text = strings.TrimSpace(text); text == "" {
+				continue
+			}
+			p, err := claimExtra(text, taken)
+			if err != nil {
+				notes = append(notes, noteOf("gateway "+d.name, NoteBadCIDR,
+					"annotation "+api.AnnotationExtraCIDRs+": "+text+" is not used: "+err.Error()))
+				continue
+			}
+			taken[p] = "domain " + d.name
+			out[d.name] = append(out[d.name], p.String())
 		}
-		p, err := netip.ParsePrefix(text)
-		if err == nil {
-			err = unfit(p)
-		}
-		if err == nil {
-			err = w.takenByPods(p)
-		}
-		if err != nil {
-			notes = append(notes, noteOf("gateway "+d.name, NoteBadCIDR,
-				"annotation "+api.AnnotationExtraCIDRs+": "+text+" is not used: "+err.Error()))
-			continue
-		}
-		out = append(out, p.Masked().String())
 	}
 	return out, notes
 }
 
-func (w *world) takenByPods(p netip.Prefix) error {
-	for _, n := range w.in.Nodes {
-		for _, text := range podCIDRs(n) {
-			if q, err := netip.ParsePrefix(text); err == nil && q.Overlaps(p) {
-				return reason("it overlaps with the pod CIDR " + text + " of node " + n.Name)
-			}
+func claimExtra(text string, taken map[netip.Prefix]string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return p, reason("it is not a CIDR")
+	}
+	if err := unfit(p); err != nil {
+		return p, err
+	}
+	var clash []string // all of them, so that the least is the same in every round
+	for q, who := range taken {
+		if q.Overlaps(p) {
+			clash = append(clash, "it overlaps with "+q.String()+" of "+who)
 		}
 	}
-	return nil
+	if len(clash) > 0 {
+		return p, reason(slices.Min(clash))
+	}
+	return p.Masked(), nil
 }

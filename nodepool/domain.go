@@ -14,6 +14,7 @@ import (
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	ravenv1beta1 "github.com/magpie-edge/magpie/api/raven/v1beta1"
 	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/plan"
 )
 
 // domain is one network domain while a planner works on it.
@@ -24,6 +25,7 @@ type domain struct {
 	// ruled is true if the domain follows from our rule and so gets a Gateway.
 	ruled bool
 	nodes []*corev1.Node // oldest first: the order of joining
+	names map[string]*corev1.Node
 	// gateway as it is, or as it will be when Gateways has written it; nil if a
 	// label names one that nobody wrote.
 	gateway *ravenv1beta1.Gateway
@@ -37,7 +39,10 @@ type world struct {
 	in      fleet.Cluster
 	places  map[string]Place
 	reports map[string]*v1alpha1.LinkReport
-	domains []*domain // sorted by name
+	domains []*domain           // sorted by name
+	owned   map[string][]string // pod CIDRs by node
+	extra   map[string][]string // further CIDRs by domain
+	notes   []plan.Note         // about both
 }
 
 func arrange(in fleet.Cluster) (*world, error) {
@@ -58,6 +63,10 @@ func arrange(in fleet.Cluster) (*world, error) {
 			return nil, err
 		}
 	}
+	var more []plan.Note
+	w.owned, w.notes = w.ownCIDRs()
+	w.extra, more = w.extraCIDRs(w.owned)
+	w.notes = append(w.notes, more...)
 	return w, nil
 }
 
@@ -83,7 +92,7 @@ func (w *world) collect() map[string]*domain {
 	byName := map[string]*domain{}
 	get := func(name string) *domain {
 		if byName[name] == nil {
-			byName[name] = &domain{name: name, cloud: true}
+			byName[name] = &domain{name: name, cloud: true, names: map[string]*corev1.Node{}}
 		}
 		return byName[name]
 	}
@@ -99,6 +108,7 @@ func (w *world) collect() map[string]*domain {
 		p := w.places[n.Name]
 		d := get(p.Domain)
 		d.nodes = append(d.nodes, n)
+		d.names[n.Name] = n
 		d.ruled = d.ruled || !p.Named
 		d.cloud = d.cloud && !p.Edge
 		d.private = d.private || p.Private
@@ -106,12 +116,19 @@ func (w *world) collect() map[string]*domain {
 	for _, g := range w.in.Gateways {
 		d := get(g.Name)
 		d.gateway, d.exists = g, true
-		d.cloud = d.cloud && len(d.nodes) > 0
 	}
-	if d := byName[api.GatewayCloud]; d != nil {
-		d.cloud = true
+	for _, d := range byName {
+		d.cloud = d.name == api.GatewayCloud || d.cloud && d.dialled()
 	}
 	return byName
+}
+
+// dialled reports whether others may dial the domain: a domain that only a
+// label names is a cloud if none of its nodes is an edge node and its Gateway
+// is not behind NAT.
+func (d *domain) dialled() bool {
+	return len(d.nodes) > 0 && d.gateway != nil &&
+		slices.ContainsFunc(d.gateway.Spec.Endpoints, func(e ravenv1beta1.Endpoint) bool { return !e.UnderNAT })
 }
 
 func oldestFirst(nodes []*corev1.Node) []*corev1.Node {
@@ -140,11 +157,4 @@ func isReady(n *corev1.Node) bool {
 	return false
 }
 
-func (d *domain) node(name string) *corev1.Node {
-	for _, n := range d.nodes {
-		if n.Name == name {
-			return n
-		}
-	}
-	return nil
-}
+func (d *domain) node(name string) *corev1.Node { return d.names[name] }

@@ -24,17 +24,13 @@ func Slices(in fleet.Cluster, vni int) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	var p Plan
-	owned, notes := w.ownCIDRs()
-	p.Notes = notes
+	p := Plan{Notes: w.notes}
 	for _, d := range w.domains {
 		gateways, notes := w.sliceGateways(d)
 		p.Notes = append(p.Notes, notes...)
 		if len(d.nodes) == 0 {
 			continue // no CIDR to reach and nobody to tell
 		}
-		extra, notes := w.extraCIDRs(d)
-		p.Notes = append(p.Notes, notes...)
 		for i, nodes := range w.deal(d) {
 			if len(nodes) == 0 && i > 0 {
 				continue
@@ -42,12 +38,12 @@ func Slices(in fleet.Cluster, vni int) (Plan, error) {
 			s := d.slice(i)
 			for _, n := range nodes {
 				sn, notes := sliceNode(n, w.places[n.Name], vni)
-				sn.PodCIDRs = owned[n.Name]
+				sn.PodCIDRs = w.owned[n.Name]
 				s.Spec.Nodes = append(s.Spec.Nodes, sn)
 				p.Notes = append(p.Notes, notes...)
 			}
 			if i == 0 {
-				s.Spec.Gateways, s.Spec.ExtraCIDRs = gateways, extra
+				s.Spec.Gateways, s.Spec.ExtraCIDRs = gateways, w.extra[d.name]
 			}
 			if err := p.add(s, ""); err != nil {
 				return Plan{}, err

@@ -71,15 +71,14 @@ func (w *world) gatewayStatus(d *domain) *ravenv1beta1.Gateway {
 		e := &s.Status.ActiveEndpoints[i]
 		e.Type = kindOf(*e) // the schema wants it
 	}
-	extra, _ := w.extraCIDRs(d)
 	for _, n := range d.nodes {
 		info := ravenv1beta1.NodeInfo{
 			NodeName:  n.Name,
 			PrivateIP: address(n, corev1.NodeInternalIP),
-			Subnets:   append([]string{}, podCIDRs(n)...),
+			Subnets:   append([]string{}, w.owned[n.Name]...),
 		}
 		if len(tunnel.active) > 0 && tunnel.active[0].NodeName == n.Name {
-			info.Subnets = append(info.Subnets, extra...)
+			info.Subnets = append(info.Subnets, w.extra[d.name]...)
 		}
 		s.Status.Nodes = append(s.Status.Nodes, info)
 	}
