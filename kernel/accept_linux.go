@@ -112,7 +112,7 @@ func (a *accepts) fingerprint() (string, error) {
 	return sum(raw...), nil
 }
 
-// Changed reports whether rules may have changed since the last look, for a
+// changed reports whether rules may have changed since the last look, for a
 // watch over the kind of iptables that announces nothing.
 func (a *accepts) changed() bool {
 	a.mu.Lock()

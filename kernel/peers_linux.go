@@ -4,12 +4,9 @@ package kernel
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
 	"net/netip"
 	"time"
 
-	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
@@ -34,27 +31,17 @@ type LinkState struct {
 // LinkState reads the peers of a WireGuard device; ErrNoDevice if there is none
 // of that name.
 func (h *Host) LinkState(name string) (LinkState, error) {
-	c, err := wgctrl.New()
+	h.wg.mu.Lock()
+	defer h.wg.mu.Unlock()
+	d, err := h.wg.device(name)
 	if err != nil {
-		return LinkState{}, fmt.Errorf("open wireguard control: %w", err)
-	}
-	defer c.Close()
-	d, err := c.Device(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return LinkState{}, fmt.Errorf("%s: %w", name, ErrNoDevice)
-	}
-	if err != nil {
-		return LinkState{}, fmt.Errorf("look at wireguard device %s: %w", name, err)
+		return LinkState{}, err
 	}
 	s := LinkState{Userspace: d.Type == wgtypes.Userspace}
 	for _, p := range d.Peers {
 		state := PeerState{
-			PublicKey: p.PublicKey.String(), LastHandshake: p.LastHandshakeTime,
+			PublicKey: p.PublicKey.String(), Endpoint: addrPort(p.Endpoint), LastHandshake: p.LastHandshakeTime,
 			Rx: p.ReceiveBytes, Tx: p.TransmitBytes,
-		}
-		if p.Endpoint != nil {
-			a := p.Endpoint.AddrPort()
-			state.Endpoint = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 		}
 		s.Peers = append(s.Peers, state)
 	}

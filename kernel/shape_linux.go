@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/vishvananda/netlink"
@@ -100,42 +101,57 @@ func (h *realHand) writeShape(p plan.Shape, drop bool) (int, error) {
 	if p.Redirect != "" {
 		return h.writeRedirect(c, index, p, drop)
 	}
-	q := &netlink.Tbf{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT,
-	}}
 	if drop {
-		return removed(c.QdiscDel(q))
+		return removed(c.QdiscDel(bucketOf(index, 1, 0)))
 	}
-	q.Rate = p.Rate / 8
-	if q.Rate == 0 {
+	if p.Rate < 8 {
 		return 0, fmt.Errorf("rate of %d bit/s: too small", p.Rate)
 	}
-	q.Buffer = buffer(q.Rate, p.Burst/8)
-	q.Limit = uint32(min(q.Rate*queueTime/1000+p.Burst/8, 1<<32-1))
-	return wrote(c.QdiscReplace(q))
+	return wrote(c.QdiscReplace(bucketOf(index, p.Rate/8, p.Burst/8)))
+}
+
+// bucketOf is the token bucket at the root of a device, in bytes.
+func bucketOf(index int, rate, burst uint64) *netlink.Tbf {
+	return &netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT,
+		},
+		Rate: rate, Buffer: buffer(rate, burst),
+		Limit: uint32(min(rate*queueTime/1000+burst, 1<<32-1)),
+	}
 }
 
 func (h *realHand) writeRedirect(c *conn, index int, p plan.Shape, drop bool) (int, error) {
-	q := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
-	}}
 	if drop {
-		return removed(c.QdiscDel(q))
+		return removed(c.QdiscDel(ingressOf(index)))
 	}
 	_, to, err := h.at(p.NS, p.Redirect)
 	if err != nil {
 		return 0, err
 	}
 	// Begin anew: whatever else hangs there would see the packets first.
-	if err := c.QdiscDel(q); err != nil && !isGone(err) && err != unix.EINVAL { //nolint:errorlint // a bare errno
+	if err := c.QdiscDel(ingressOf(index)); err != nil && !isGone(err) && !errors.Is(err, unix.EINVAL) {
 		return 0, fmt.Errorf("clear ingress: %w", err)
 	}
-	if err := c.QdiscAdd(q); err != nil {
-		return 0, fmt.Errorf("add ingress: %w", err)
+	if err := addRedirect(c.QdiscAdd, c.FilterAdd, index, to); err != nil {
+		return 1, err
 	}
-	// u32 without a selector matches everything. It is older than matchall and
-	// in more kernels.
-	err = c.FilterAdd(&netlink.U32{
+	return 2, nil
+}
+
+func ingressOf(index int) *netlink.Ingress {
+	return &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
+	}}
+}
+
+// addRedirect sends all that enters one device to another. u32 without a
+// selector matches everything; it is older than matchall and in more kernels.
+func addRedirect(qdisc func(netlink.Qdisc) error, filter func(netlink.Filter) error, index, to int) error {
+	if err := qdisc(ingressOf(index)); err != nil {
+		return fmt.Errorf("add ingress: %w", err)
+	}
+	err := filter(&netlink.U32{
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: index, Parent: netlink.MakeHandle(0xffff, 0), Priority: 1, Protocol: unix.ETH_P_ALL,
 		},
@@ -143,7 +159,7 @@ func (h *realHand) writeRedirect(c *conn, index int, p plan.Shape, drop bool) (i
 		Actions: []netlink.Action{netlink.NewMirredAction(to)},
 	})
 	if err != nil {
-		return 1, fmt.Errorf("add redirect: %w", err)
+		return fmt.Errorf("add redirect: %w", err)
 	}
-	return 2, nil
+	return nil
 }

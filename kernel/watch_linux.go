@@ -4,8 +4,10 @@ package kernel
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,7 +49,11 @@ func (h *Host) Watch(ctx context.Context) <-chan struct{} {
 		}()
 	}
 	go func() {
-		for range families {
+		h.watchLegacy(ctx, wake)
+		done <- struct{}{}
+	}()
+	go func() {
+		for range len(families) + 1 {
 			<-done
 		}
 		close(out)
@@ -93,16 +99,66 @@ func subscribe(ctx context.Context, family int, groups []int, wake func()) error
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 200_000}); err != nil {
 		return fmt.Errorf("set time-out of netlink event socket: %w", err)
 	}
+	if family == unix.NETLINK_ROUTE {
+		// Pods' namespaces, too: they have ids because a veth joins them to us.
+		// An old kernel says no, and a loop finds changes there at its next full
+		// round.
+		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1) //nolint:errcheck // see above
+	}
 	buf := make([]byte, 64<<10)
 	for ctx.Err() == nil {
-		_, _, err := unix.Recvfrom(fd, buf, 0)
+		n, _, err := unix.Recvfrom(fd, buf, 0)
 		switch {
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-		case err == nil, errors.Is(err, unix.ENOBUFS):
+		case errors.Is(err, unix.ENOBUFS):
 			wake()
+		case err == nil && (family != unix.NETLINK_ROUTE || matters(buf[:n])):
+			wake()
+		case err == nil:
 		default:
 			return fmt.Errorf("read netlink events: %w", err)
 		}
 	}
 	return ctx.Err()
 }
+
+// learned are the states of neighbours that the kernel finds and forgets by
+// itself, many a second on a busy node.
+const learned = unix.NUD_INCOMPLETE | unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
+
+// matters reports whether any of the messages is about something that a plan
+// can hold: anything but a neighbour that the kernel learned.
+func matters(b []byte) bool {
+	msgs, err := syscall.ParseNetlinkMessage(b)
+	if err != nil {
+		return true
+	}
+	for _, m := range msgs {
+		neigh := m.Header.Type == unix.RTM_NEWNEIGH || m.Header.Type == unix.RTM_DELNEIGH
+		if !neigh || len(m.Data) < unix.SizeofNdMsg {
+			return true
+		}
+		if binary.NativeEndian.Uint16(m.Data[8:])&learned == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// watchLegacy wakes when the older iptables, which announces nothing, has been
+// changed. It asks the kernel and starts no program.
+func (h *Host) watchLegacy(ctx context.Context, wake func()) {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(legacyPause):
+			if h.ipt.changed() {
+				wake()
+			}
+		}
+	}
+}
+
+// legacyPause is how often the older iptables is looked at: a deleted accept
+// is to come back within a second.
+const legacyPause = 400 * time.Millisecond
