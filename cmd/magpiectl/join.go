@@ -60,7 +60,7 @@ one script serves any number of machines until then.`,
 	flags.StringVar(&f.domain, "cluster-domain", join.DefaultClusterDomain, "DNS domain of the cluster")
 	flags.StringVar(&f.runtime, "runtime-endpoint", join.DefaultRuntimeEndpoint, "the container runtime's socket on the machine")
 	flags.BoolVar(&f.allowSwap, "allow-swap", false, "join machines that swap")
-	_ = cmd.MarkFlagRequired("pool") //nolint:errcheck // the flag is defined above
+	_ = cmd.MarkFlagRequired("pool") // the flag is defined above
 	return cmd
 }
 

@@ -141,6 +141,6 @@ func clusterDNS(ctx context.Context, k kubernetes.Interface, flag []string) ([]n
 // poolTypeOf returns join.Edge or join.Cloud; OpenYurt's types are Edge, Cloud
 // and none, and a pool without one is an edge pool.
 func poolTypeOf(pool map[string]any) string {
-	kind, _, _ := unstructured.NestedString(pool, "spec", "type") //nolint:errcheck // absent and ill-typed mean the default
+	kind, _, _ := unstructured.NestedString(pool, "spec", "type") // absent and ill-typed mean the default
 	return orEdge(strings.ToLower(kind))
 }

@@ -102,7 +102,7 @@ func dismiss(ctx context.Context, e *env, k kubernetes.Interface, node *corev1.N
 	}
 	if !f.yes {
 		fmt.Fprintf(e.err, "node %s with %d pods that can move leaves the cluster. Go on? [y/N] ", node.Name, len(pods))
-		answer, _ := bufio.NewReader(e.in).ReadString('\n') //nolint:errcheck // no answer is no
+		answer, _ := bufio.NewReader(e.in).ReadString('\n') // no answer is no
 		if !slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(answer))) {
 			return errors.New("nothing was changed; --yes answers in advance")
 		}

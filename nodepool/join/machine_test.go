@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(serve); dir != "" {
 		log.Fatal(apiServer(dir))
 	}
-	os.Exit(m.Run())
+	os.Exit(m.Run()) //nolint:forbidigo // how a TestMain ends
 }
 
 func goodParams(ca, server string) join.Params {
@@ -64,6 +64,7 @@ func TestMachine(t *testing.T) {
 	dir := t.TempDir()
 	ca := certificates(t, dir)
 	golden.Run(t, "testdata/machine/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		return onMachine(t, dir, ca, string(c.File(t, "run")))
 	})
 }
@@ -134,9 +135,9 @@ func stable(out string) string {
 		{`pid [0-9]+`, "pid N"},
 		{`kernel [0-9]{1,2}\.[0-9]+\.[0-9]+[-.\w+]*`, "kernel R"},
 		{`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z\b`, "TIME"},
-		{`\b(599|600|601) s`, "600 s"},
-		{`clock is [01] s off`, "clock is 0 s off"},
-		{`after [0-9] s`, "after N s"},
+		{`\b(59|60)[0-9] s`, "600 s"},
+		{`clock is [0-9] s off`, "clock is 0 s off"},
+		{`after [0-9]+ s`, "after N s"},
 		{`=/\S*/testdata/bin/`, "=BIN/"},
 		{`(curl: \([0-9]+\)) .*`, "$1 ..."},
 		{`failCgroupV1: false\n`, ""},
@@ -255,4 +256,3 @@ func apiServer(dir string) error {
 	file := filepath.Join(dir, os.Getenv("SERVER_AS")+"-server.pem")
 	return server.ListenAndServeTLS(file, file)
 }
-

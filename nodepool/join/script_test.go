@@ -19,6 +19,7 @@ import (
 // script/*.sh, and repeating it in a golden would only hide changes.
 func TestScript(t *testing.T) {
 	golden.Run(t, "testdata/script/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		text, err := rendered(t, c)
 		if err != nil {
 			return err.Error()

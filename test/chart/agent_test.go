@@ -66,7 +66,7 @@ func asPod(t *testing.T, admin *kubernetes.Clientset, account, node string) *res
 		}
 		t.Cleanup(func() {
 			now := int64(0)
-			_ = admin.CoreV1().Pods(namespace).Delete(context.Background(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}) //nolint:errcheck // the server goes, too
+			_ = admin.CoreV1().Pods(namespace).Delete(context.Background(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}) // the server goes, too
 		})
 		request.Spec.BoundObjectRef = &authnv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID}
 	}
@@ -203,9 +203,9 @@ func waitForPolicies(t *testing.T, agent *kubernetes.Clientset) {
 		{path: report + "zz", verb: apply, body: linkReport("zz")},
 		{path: nodes + "b-1/status", verb: merge, body: `{"metadata":{"annotations":{"x":"y"}}}`},
 	} {
-		end := time.Now().Add(20 * time.Second) //nolint:forbidigo // real time, real server
+		end := time.Now().Add(20 * time.Second) // real time, real server
 		for try(t, agent, a) == nil {
-			if time.Now().After(end) { //nolint:forbidigo // real time, real server
+			if time.Now().After(end) { // real time, real server
 				t.Fatalf("no policy is in force after 20 s: %s is allowed", a.path)
 			}
 			time.Sleep(50 * time.Millisecond)
@@ -233,7 +233,7 @@ subjects: [{kind: ServiceAccount, name: magpie-agent, namespace: magpie-system}]
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = admin.RbacV1().ClusterRoleBindings().Delete(context.Background(), "too-much", metav1.DeleteOptions{}) //nolint:errcheck // the server goes, too
+		_ = admin.RbacV1().ClusterRoleBindings().Delete(context.Background(), "too-much", metav1.DeleteOptions{}) // the server goes, too
 	})
 }
 

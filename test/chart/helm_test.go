@@ -88,6 +88,7 @@ func name(u *unstructured.Unstructured) string { return u.GetKind() + "/" + u.Ge
 // "list" names all of them, with the hook they belong to.
 func TestRender(t *testing.T) {
 	golden.Run(t, "testdata/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		values := filepath.Join(t.TempDir(), "values.yaml")
 		if err := os.WriteFile(values, c.File(t, "values.yaml"), 0o600); err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,30 @@ const root = "../.."
 
 var server *apiserver.Server
 
-func TestMain(m *testing.M) { os.Exit(apiserver.Main(m, &server)) } //nolint:forbidigo // how a TestMain ends
+func TestMain(m *testing.M) {
+	status := apiserver.Main(m, &server)
+	if server != nil { // else nothing ran
+		if exe, err := magpiectl(); err == nil {
+			_ = os.RemoveAll(filepath.Dir(exe))
+		}
+	}
+	os.Exit(status) //nolint:forbidigo // how a TestMain ends
+}
+
+// magpiectl is the program under test, built once.
+var magpiectl = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "magpiectl-")
+	if err != nil {
+		return "", err
+	}
+	exe := filepath.Join(dir, "magpiectl")
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", exe, "./cmd/magpiectl")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build magpiectl: %w\n%s", err, out)
+	}
+	return exe, nil
+})
 
 // bench is a cluster with a DNS Service and a pool, and an operator.
 type bench struct {
@@ -39,12 +63,11 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{exe: filepath.Join(t.TempDir(), "magpiectl"), kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", b.exe, "./cmd/magpiectl")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build magpiectl: %v\n%s", err, out)
+	exe, err := magpiectl()
+	if err != nil {
+		t.Fatal(err)
 	}
+	b := &bench{exe: exe, kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
 	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: c,
  clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}],
  users: [{name: u, user: {token: %q}}], contexts: [{name: c, context: {cluster: c, user: u}}]}`,
@@ -52,7 +75,6 @@ func newBench(t *testing.T) *bench {
 	if err := os.WriteFile(b.kubeconfig, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var err error
 	if b.admin, err = kubernetes.NewForConfig(server.Config); err != nil {
 		t.Fatal(err)
 	}
@@ -155,18 +177,18 @@ func TestBearer(t *testing.T) {
 	}
 	const csr = "certificates.k8s.io"
 	for _, q := range []struct {
-		group, resource, sub, verb string
+		verb, group, resource, sub string
 		want                       bool
 	}{
-		{csr, "certificatesigningrequests", "", "create", true},
-		{csr, "certificatesigningrequests", "nodeclient", "create", true}, // approved without an administrator
-		{csr, "certificatesigningrequests", "selfnodeclient", "create", false},
-		{"", "nodes", "", "create", false},
-		{"", "nodes", "", "list", false},
-		{"", "secrets", "", "get", false},
-		{"apps.openyurt.io", "nodepools", "", "get", false},
+		{"create", csr, "certificatesigningrequests", "", true},
+		{"create", csr, "certificatesigningrequests", "nodeclient", true}, // approved without an administrator
+		{"create", csr, "certificatesigningrequests", "selfnodeclient", false},
+		{"create", "", "nodes", "", false},
+		{"list", "", "nodes", "", false},
+		{"get", "", "secrets", "", false},
+		{"get", "apps.openyurt.io", "nodepools", "", false},
 	} {
-		answer := may(t, machine, q.group, q.resource, q.sub, q.verb)
+		answer := may(t, machine, authzv1.ResourceAttributes{Verb: q.verb, Group: q.group, Resource: q.resource, Subresource: q.sub})
 		if answer != q.want {
 			t.Errorf("%s %s/%s %s: %t, want %t", q.verb, q.group, q.resource, q.sub, answer, q.want)
 		}
@@ -190,12 +212,10 @@ func TestBearer(t *testing.T) {
 	}
 }
 
-func may(t *testing.T, c *kubernetes.Clientset, group, resource, sub, verb string) bool {
+func may(t *testing.T, c *kubernetes.Clientset, what authzv1.ResourceAttributes) bool {
 	t.Helper()
 	answer, err := c.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), &authzv1.SelfSubjectAccessReview{
-		Spec: authzv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authzv1.ResourceAttributes{
-			Group: group, Resource: resource, Subresource: sub, Verb: verb,
-		}},
+		Spec: authzv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &what},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -338,6 +358,6 @@ func (b *bench) pod(t *testing.T, name, node string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = b.admin.CoreV1().Pods("default").Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: &zero}) //nolint:errcheck // gone by eviction
+		_ = b.admin.CoreV1().Pods("default").Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: &zero}) // gone by eviction
 	})
 }
