@@ -26,7 +26,7 @@ within = $(filter $(foreach d,$(1),$(MODULE)/$(d) $(MODULE)/$(d)/%),$(ALL))
 
 TALLY := go run ./test/tally
 LINT  := go tool -modfile=tools/go.mod golangci-lint
-GEN   := go tool -modfile=tools/go.mod controller-gen
+HELM   = $(lastword $(sort $(wildcard $(or $(MAGPIE_CACHE),$(HOME)/.cache/magpie)/bin/helm-v*)))
 
 export CGO_ENABLED := 0
 
@@ -74,14 +74,14 @@ bench: deps build ## measure against Flannel's layout and bare WireGuard, as rat
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each
 	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' . | sed -E 's|^(.*)/[^/]+:func (.*)|\1 \2|' | while read -r dir f; do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-20s} "$$dir" || exit 1; done
 
-generate: ## rewrite deepcopy code, CRDs, goldens of constants and reference pages
+generate: ## rewrite deepcopy code, CRDs and reference pages
 	@go generate ./... && go test ./internal/arch -run Reference -update
 
-image: ## build the release images as tars into dist/ (needs docker or buildah)
-	@for f in $$(git ls-files 'Dockerfile*' '*/Dockerfile*'); do docker build -f "$$f" --build-arg VERSION=$(VERSION) -t magpie:$(VERSION) . || exit 1; done
+image: ## build the release image (needs docker)
+	@docker build -f image/Dockerfile --build-arg VERSION=$(VERSION) -t ghcr.io/magpie-edge/magpie:$(VERSION) .
 
-chart: build ## package the Helm chart into dist/
-	@mkdir -p dist && helm lint charts/magpie && helm package charts/magpie -d dist
+chart: kubernetes ## check the Helm chart and package it into dist/
+	@mkdir -p dist && $(HELM) lint charts/magpie && $(HELM) package charts/magpie -d dist
 
 vuln: ## look for known vulnerabilities (needs the database at vuln.go.dev)
 	@go tool -modfile=tools/go.mod govulncheck ./...
