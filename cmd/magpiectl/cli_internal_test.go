@@ -36,6 +36,7 @@ func call(t *testing.T, args ...string) (stdout, stderr string, status int) {
 // comes out.
 func TestCommands(t *testing.T) {
 	golden.Run(t, "testdata/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		args := strings.Fields(string(c.File(t, "args")))
 		stdout, stderr, status := call(t, args...)
 		wide := strings.Contains(c.Name, "plan") || strings.Contains(c.Name, "json")
@@ -114,7 +115,7 @@ func TestAPIErrors(t *testing.T) {
 		})
 	}
 	t.Run("nobody there", func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}

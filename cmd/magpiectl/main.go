@@ -33,7 +33,7 @@ func main() {
 		now:    time.Now, //nolint:forbidigo // the one place where the clock enters
 	}
 	plugin := strings.HasPrefix(filepath.Base(os.Args[0]), "kubectl-")
-	os.Exit(run(ctx, e, plugin, os.Args[1:])) //nolint:forbidigo // main ends here
+	os.Exit(run(ctx, e, plugin, os.Args[1:]))
 }
 
 // run executes one command line and returns the exit status.

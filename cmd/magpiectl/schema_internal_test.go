@@ -69,8 +69,7 @@ A type with ` + "`?`" + ` may be absent.
 
 // fields writes a row for each field below a type.
 func fields(b *strings.Builder, docs map[string]string, prefix string, t reflect.Type) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		word, inner := typeWord(f.Type)
 		if strings.Contains(options, "omit") || f.Type.Kind() == reflect.Pointer {

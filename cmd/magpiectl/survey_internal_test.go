@@ -35,6 +35,7 @@ type kubelets struct {
 }
 
 func (k kubelets) run(ctx context.Context, t *testing.T) {
+	t.Helper()
 	seen := map[string]bool{}
 	for ctx.Err() == nil {
 		list, err := k.api.CoreV1().Pods(probeNamespace).List(ctx, metav1.ListOptions{})
@@ -52,6 +53,7 @@ func (k kubelets) run(ctx context.Context, t *testing.T) {
 }
 
 func (k kubelets) start(ctx context.Context, t *testing.T, p *corev1.Pod, n int) {
+	t.Helper()
 	args := p.Spec.Containers[0].Args
 	ip := "127.77.0." + strconv.Itoa(n)
 	status := corev1.ContainerStatus{Name: p.Spec.Containers[0].Name}

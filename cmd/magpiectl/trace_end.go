@@ -33,10 +33,10 @@ func (t traceEnd) String() string {
 	if len(t.Addrs) > 0 && t.Addrs[0].String() != t.Name {
 		s += " " + t.Addrs[0].String()
 	}
-	switch {
-	case t.Node == "":
+	switch t.Node {
+	case "":
 		return s + ", no pod or node of ours"
-	case t.Node == t.Name:
+	case t.Name:
 		return s + ", a node"
 	}
 	return s + " on " + t.Node

@@ -27,10 +27,10 @@ func (fw firewall) run(hook string, s *state) (outcome, error) {
 		if o.verdict == actNone || o.verdict == actReturn {
 			o = outcome{verdict: c.policy, where: c.where(), why: "policy " + string(c.policy)}
 		}
-		switch o.verdict {
-		case actDrop:
+		if o.verdict == actDrop {
 			return o, nil
-		case actMasquerade, actDNAT:
+		}
+		if o.verdict == actMasquerade || o.verdict == actDNAT {
 			nat = o
 		}
 	}

@@ -186,6 +186,7 @@ func (w *walker) filter(hook, oif string) (bool, error) {
 		src := w.address(oif)
 		w.hop("masquerade", w.p.Src.String()+" becomes "+src.String(), o.where+": "+o.why)
 		w.p.Src = src
+	case actNone, actAccept, actReturn, actJump, actGoto: // it goes on as it is
 	}
 	return true, nil
 }

@@ -18,8 +18,12 @@ type site struct{ name, domain string }
 
 func lab() []site {
 	return []site{
-		{"a-1", "gw-shop-a"}, {"a-2", "gw-shop-a"}, {"b-1", "gw-shop-b"},
-		{"c-1", "gw-plant"}, {"cloud-1", "gw-cloud"}, {"cloud-2", "gw-cloud"},
+		{"a-1", "gw-shop-a"},
+		{"a-2", "gw-shop-a"},
+		{"b-1", "gw-shop-b"},
+		{"c-1", "gw-plant"},
+		{"cloud-1", "gw-cloud"},
+		{"cloud-2", "gw-cloud"},
 	}
 }
 

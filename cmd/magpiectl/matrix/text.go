@@ -106,17 +106,17 @@ const cell = 6
 // matrix prints the pairs of one family: rows send, columns answer.
 func (p *printer) matrix(r Report, family string) {
 	p.line("%s, ms and path, from row to column:", family)
-	head := fmt.Sprintf("%*s", 4, "")
+	head := make([]string, len(r.Nodes))
 	for i := range r.Nodes {
-		head += fmt.Sprintf("%*d", cell, i+1)
+		head[i] = p.pad(fmt.Sprint(i+1), cell)
 	}
-	p.line("%s", head)
+	p.line("%4s%s", "", strings.Join(head, ""))
 	for i, from := range r.Nodes {
-		row := fmt.Sprintf("%*d", 4, i+1)
-		for _, to := range r.Nodes {
-			row += p.cell(r, family, from.Name, to.Name)
+		row := make([]string, len(r.Nodes))
+		for j, to := range r.Nodes {
+			row[j] = p.cell(r, family, from.Name, to.Name)
 		}
-		p.line("%s", row)
+		p.line("%4d%s", i+1, strings.Join(row, ""))
 	}
 	p.line("")
 }
@@ -243,7 +243,7 @@ func cut(s string, width int) string {
 func Wrap(text string, width int) []string {
 	var out []string
 	line := ""
-	for _, w := range strings.Fields(text) {
+	for w := range strings.FieldsSeq(text) {
 		switch {
 		case line == "":
 			line = w

@@ -27,11 +27,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(inside) != "" {
 		if err := loopbackUp(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			os.Exit(1) //nolint:forbidigo // the main of tests
 		}
-		os.Exit(m.Run())
+		os.Exit(m.Run()) //nolint:forbidigo // the main of tests
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // ends with its tests
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -44,10 +44,10 @@ func TestMain(m *testing.M) {
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
-		os.Exit(exit.ExitCode())
+		os.Exit(exit.ExitCode()) //nolint:forbidigo // the main of tests
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "start in namespaces:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // the main of tests
 	}
 }
 
@@ -231,7 +231,9 @@ func path(t *testing.T, out, in int) (client space) {
 	}
 	t.Cleanup(func() {
 		cancel()
-		<-ready
+		if err := <-ready; !errors.Is(err, context.Canceled) {
+			t.Errorf("serve ended with %v", err)
+		}
 	})
 	return client
 }

@@ -69,7 +69,7 @@ func TestRunAndServe(t *testing.T) {
 // TestNobodyThere: a port without a server is refused for both protocols, and
 // the prober ends in time.
 func TestNobodyThere(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

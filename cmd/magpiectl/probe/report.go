@@ -5,6 +5,7 @@ package probe
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Limit is the most bytes of a termination message that kubelet keeps.
@@ -53,18 +54,18 @@ func (r Report) Error(index int) string {
 	return r.Errors[index-1]
 }
 
-// fault returns the number of an error, entering its text if it is new.
-func (r *Report) fault(err error) int {
+// fault returns the number of an error in a table, entering its text if it is
+// new.
+func fault(table *[]string, err error) int {
 	if err == nil {
 		return 0
 	}
-	for i, e := range r.Errors {
-		if e == err.Error() {
-			return i + 1
-		}
+	i := slices.Index(*table, err.Error())
+	if i < 0 {
+		i = len(*table)
+		*table = append(*table, err.Error())
 	}
-	r.Errors = append(r.Errors, err.Error())
-	return len(r.Errors)
+	return i + 1
 }
 
 // Encode returns the report as a termination message. If it is too long the

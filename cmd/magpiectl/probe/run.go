@@ -62,7 +62,7 @@ func Run(ctx context.Context, targets []Target, wait time.Duration) Report {
 			defer mu.Unlock()
 			r.Checks[i] = Check{
 				TCP: micros(o.tcp), UDP: micros(o.udp), DNS: micros(o.dns), MTU: o.mtu, Passes: o.passes,
-				TCPErr: r.fault(o.tcpErr), UDPErr: r.fault(o.udpErr), DNSErr: r.fault(o.dnsErr), MTUErr: r.fault(o.mtuErr),
+				TCPErr: fault(&r.Errors, o.tcpErr), UDPErr: fault(&r.Errors, o.udpErr), DNSErr: fault(&r.Errors, o.dnsErr), MTUErr: fault(&r.Errors, o.mtuErr),
 			}
 		})
 	}
@@ -224,8 +224,7 @@ func word(err error) string {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "no answer"
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err.Error()
 	}
 	return err.Error()
