@@ -137,17 +137,17 @@ func logs(opt *lab.Options) *cobra.Command {
 // interrupt to the command itself, and a shell must survive it.
 func untilDone(cmd *cobra.Command) context.Context { return context.WithoutCancel(cmd.Context()) }
 
-// exitCode ends magpie-lab as a command did that said itself what was wrong.
-type exitCode int
+// exitError ends magpie-lab as a command did that said itself what was wrong.
+type exitError int
 
-func (c exitCode) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
+func (c exitError) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
 
 // attached runs a command on this terminal.
 func attached(c *exec.Cmd) error {
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := c.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
-		return exitCode(exit.ExitCode())
+		return exitError(exit.ExitCode())
 	}
 	return err
 }

@@ -20,7 +20,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	err := root().ExecuteContext(ctx)
-	code, said := errors.AsType[exitCode](err)
+	code, said := errors.AsType[exitError](err)
 	switch {
 	case err == nil:
 	case said:

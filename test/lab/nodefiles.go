@@ -74,27 +74,21 @@ shutdownGracePeriod: 0s
 const kubeletEnv = `KUBELET_EXTRA_ARGS="--config-dir=/etc/kubernetes/kubelet.conf.d --enforce-node-allocatable= --cgroups-per-qos=false"
 `
 
+// kubeProxyUnit says all by flags: for a file kube-proxy takes an inotify
+// instance, which all nodes of a lab share (see inotify.go).
 const kubeProxyUnit = `[Unit]
 Description=Kubernetes service proxy
 After=containerd.service kubelet.service
 
 [Service]
-ExecStart=/usr/local/bin/kube-proxy --config=/etc/kubernetes/kube-proxy.yaml --hostname-override=%s
+ExecStart=/usr/local/bin/kube-proxy --hostname-override=%s \
+  --kubeconfig=/etc/kubernetes/kube-proxy.kubeconfig --proxy-mode=nftables --cluster-cidr=` + podCIDRs + ` \
+  --conntrack-max-per-core=0 --healthz-bind-address=127.0.0.1:10256 --metrics-bind-address=127.0.0.1:10249
 Restart=always
 RestartSec=1
 
 [Install]
 WantedBy=multi-user.target
-`
-
-const kubeProxyConfig = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
-kind: KubeProxyConfiguration
-mode: nftables
-clusterCIDR: 10.42.0.0/16,fd42::/48
-clientConnection: {kubeconfig: /etc/kubernetes/kube-proxy.kubeconfig}
-conntrack: {maxPerCore: 0}
-healthzBindAddress: 127.0.0.1:10256
-metricsBindAddress: 127.0.0.1:10249
 `
 
 // linkTools makes the folder that machines see as /lab/bin: the tools under
@@ -203,7 +197,6 @@ func (l *Lab) workerFiles(name string, files map[string]string) error {
 	files["etc/systemd/system/containerd.service"] = containerdUnit
 	files["etc/kubernetes/kubelet.conf.d/90-machine.conf"] = kubeletFacts
 	files["etc/default/kubelet"] = kubeletEnv
-	files["etc/kubernetes/kube-proxy.yaml"] = kubeProxyConfig
 	files["etc/kubernetes/kube-proxy.kubeconfig"] = proxy
 	files["etc/systemd/system/kube-proxy.service"] = fmt.Sprintf(kubeProxyUnit, name)
 	return nil

@@ -41,6 +41,9 @@ func Up(ctx context.Context, opt Options) (*Lab, error) {
 	}
 	run := machine.ReadRun(l.dir)
 	if run == "" {
+		if err := checkInotify(); err != nil {
+			return nil, err
+		}
 		run = strconv.FormatInt(time.Now().UnixNano(), 36)
 	}
 	u := &upping{Lab: l, run: run, images: images}
