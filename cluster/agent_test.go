@@ -21,9 +21,10 @@ import (
 
 const agentManager = "magpie-agent"
 
-func agentDoor(t *testing.T, cfg *rest.Config, node string) *cluster.Agent {
+// agentDoor starts the door of node shop-1.
+func agentDoor(t *testing.T, cfg *rest.Config) *cluster.Agent {
 	t.Helper()
-	a, err := cluster.NewAgent(cfg, node, quiet())
+	a, err := cluster.NewAgent(cfg, "shop-1", quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +68,12 @@ func own(t *testing.T, node, mac string) []plan.Manifest {
 
 func TestAgentWritesItsOwn(t *testing.T) {
 	empty(t)
-	n := makeNode(t, "shop-1", "10.42.0.0/24", nil)
+	n := makeNode(t, "shop-1", "10.42.0.0/24")
 	n.Annotations = map[string]string{"somebody": "else"}
 	if _, err := client(t).CoreV1().Nodes().Update(t.Context(), n, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	a := agentDoor(t, server.Config, "shop-1")
+	a := agentDoor(t, server.Config)
 	synced(t, a)
 	w := a.Manifests(agentManager)
 	if steps := round(t, w, own(t, "shop-1", "02:00:00:00:00:01")...); steps != 2 {
@@ -116,8 +117,8 @@ func TestAgentWritesItsOwn(t *testing.T) {
 
 func TestAgentHearsOnlyWhatItNeeds(t *testing.T) {
 	empty(t)
-	makeNode(t, "shop-1", "10.42.0.0/24", nil)
-	a := agentDoor(t, server.Config, "shop-1")
+	makeNode(t, "shop-1", "10.42.0.0/24")
+	a := agentDoor(t, server.Config)
 	synced(t, a)
 	wake := a.Wake()
 	time.Sleep(300 * time.Millisecond) // the first sync rings once more
@@ -125,7 +126,7 @@ func TestAgentHearsOnlyWhatItNeeds(t *testing.T) {
 	case <-wake:
 	default:
 	}
-	makeNode(t, "shop-2", "10.42.1.0/24", nil)
+	makeNode(t, "shop-2", "10.42.1.0/24")
 	select {
 	case <-wake:
 		t.Error("another Node woke the agent")
@@ -173,11 +174,11 @@ func TestServerAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { silent.Close() }) //nolint:errcheck // nothing was sent
+	t.Cleanup(func() { silent.Close() })
 	for name, host := range map[string]string{"silent": "https://" + silent.Addr().String(), "refused": "https://127.0.0.1:1"} {
 		t.Run(name, func(t *testing.T) {
-			begin := time.Now() //nolint:forbidigo // real time
-			a := agentDoor(t, &rest.Config{Host: host}, "shop-1")
+			begin := time.Now()
+			a := agentDoor(t, &rest.Config{Host: host})
 			a.Wake()
 			if _, err := a.Objects(); !errors.Is(err, reconcile.ErrNotReady) {
 				t.Errorf("objects: %v, want ErrNotReady", err)

@@ -90,8 +90,8 @@ func createReport(cfg *rest.Config, node string) error {
 func TestAgentIsConfined(t *testing.T) {
 	empty(t)
 	installPolicies(t)
-	makeNode(t, "shop-1", "10.42.0.0/24", nil)
-	makeNode(t, "shop-2", "10.42.1.0/24", nil)
+	makeNode(t, "shop-1", "10.42.0.0/24")
+	makeNode(t, "shop-2", "10.42.1.0/24")
 	cfg := podToken(t, "shop-1")
 	// Policies take effect some time after they are written.
 	eventually(t, 20*time.Second, func() error {
@@ -102,7 +102,7 @@ func TestAgentIsConfined(t *testing.T) {
 		return nil
 	})
 
-	a := agentDoor(t, cfg, "shop-1")
+	a := agentDoor(t, cfg)
 	synced(t, a)
 	if steps := round(t, a.Manifests(agentManager), own(t, "shop-1", "02:00:00:00:00:01")...); steps != 2 {
 		t.Errorf("its own Node and LinkReport: %d writes, want 2", steps)
@@ -141,7 +141,7 @@ func TestAgentIsConfined(t *testing.T) {
 func TestTokenWithoutNodeIsConfined(t *testing.T) {
 	empty(t)
 	installPolicies(t)
-	makeNode(t, "shop-1", "10.42.0.0/24", nil)
+	makeNode(t, "shop-1", "10.42.0.0/24")
 	cfg := tokenFor(t, nil)
 	eventually(t, 20*time.Second, func() error {
 		if patchNode(cfg, "shop-1", `{"metadata":{"annotations":{"flannel.alpha.coreos.com/x":"y"}}}`, "status") == nil {

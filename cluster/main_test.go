@@ -58,10 +58,10 @@ func empty(tb testing.TB) {
 }
 
 // makeNode creates a Node and sets its status.
-func makeNode(tb testing.TB, name, cidr string, labels map[string]string) *corev1.Node {
+func makeNode(tb testing.TB, name, cidr string) *corev1.Node {
 	tb.Helper()
 	ctx := context.Background()
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	n.Spec.PodCIDR, n.Spec.PodCIDRs = cidr, []string{cidr}
 	n, err := client(tb).CoreV1().Nodes().Create(ctx, n, metav1.CreateOptions{})
 	if err != nil {
@@ -78,13 +78,13 @@ func makeNode(tb testing.TB, name, cidr string, labels map[string]string) *corev
 // eventually repeats check until it returns nil.
 func eventually(tb testing.TB, within time.Duration, check func() error) {
 	tb.Helper()
-	end := time.Now().Add(within) //nolint:forbidigo // real time, real server
+	end := time.Now().Add(within)
 	for {
 		err := check()
 		if err == nil {
 			return
 		}
-		if time.Now().After(end) { //nolint:forbidigo // real time, real server
+		if time.Now().After(end) {
 			tb.Fatalf("not within %s: %v", within, err)
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -183,7 +183,7 @@ func TestDropsWhatIsNoLongerWanted(t *testing.T) {
 // makes it, the operator gives it an address, and it is theirs.
 func TestEditedGatewayIsLeftAlone(t *testing.T) {
 	empty(t)
-	makeNode(t, "cloud-1", "10.42.0.0/24", nil)
+	makeNode(t, "cloud-1", "10.42.0.0/24")
 	m := door(t)
 	w := m.Manifests(cluster.Scope{
 		Manager: "magpie-gateways", Parts: []cluster.Part{{Kind: "Gateway"}}, Yield: true,
@@ -211,7 +211,7 @@ func TestEditedGatewayIsLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	makeNode(t, "cloud-2", "10.42.1.0/24", nil)
+	makeNode(t, "cloud-2", "10.42.1.0/24")
 	eventually(t, 5*time.Second, func() error {
 		in, err := m.Objects()
 		if err != nil || len(in.Nodes) != 2 || in.Gateways[0].ResourceVersion != edited.GetResourceVersion() {
@@ -243,7 +243,7 @@ func TestEditedGatewayIsLeftAlone(t *testing.T) {
 func TestOneJoiningNodeRewritesOneSlice(t *testing.T) {
 	empty(t)
 	for i := range 401 {
-		makeNode(t, fmt.Sprintf("n%03d", i), fmt.Sprintf("10.%d.%d.0/24", 100+i/250, i%250), nil)
+		makeNode(t, fmt.Sprintf("n%03d", i), fmt.Sprintf("10.%d.%d.0/24", 100+i/250, i%250))
 	}
 	m := door(t)
 	w := sliceWorld(m)
@@ -265,7 +265,7 @@ func TestOneJoiningNodeRewritesOneSlice(t *testing.T) {
 		t.Fatalf("again %d writes, want none", steps)
 	}
 	for what, do := range map[string]func(){
-		"aaa joins":   func() { makeNode(t, "aaa", "10.99.0.0/24", nil) },
+		"aaa joins":   func() { makeNode(t, "aaa", "10.99.0.0/24") },
 		"n100 leaves": func() { deleteNode(t, "n100") },
 	} {
 		before := versions(t)

@@ -42,6 +42,7 @@ func text(t *testing.T, p nodepool.Plan) string {
 
 func TestPlaces(t *testing.T) {
 	golden.Run(t, "testdata/places/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		var b strings.Builder
 		for _, p := range nodepool.Places(read(t, c)) {
 			fmt.Fprintf(&b, "%s pool=%q domain=%s edge=%t named=%t private=%t\n", p.Node, p.Pool, p.Domain, p.Edge, p.Named, p.Private)
@@ -52,6 +53,7 @@ func TestPlaces(t *testing.T) {
 
 func TestGateways(t *testing.T) {
 	golden.Run(t, "testdata/gateways/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		p, err := nodepool.Gateways(read(t, c))
 		if err != nil {
 			t.Fatal(err)
@@ -62,6 +64,7 @@ func TestGateways(t *testing.T) {
 
 func TestSlices(t *testing.T) {
 	golden.Run(t, "testdata/slices/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		p, err := nodepool.Slices(read(t, c), 1)
 		if err != nil {
 			t.Fatal(err)
@@ -72,6 +75,7 @@ func TestSlices(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	golden.Run(t, "testdata/status/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		p, err := nodepool.Status(read(t, c))
 		if err != nil {
 			t.Fatal(err)

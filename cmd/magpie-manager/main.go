@@ -22,7 +22,7 @@ func main() {
 	if err := command(os.Stdout, os.Stderr).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "magpie-manager:", err)
 		stop()
-		os.Exit(1) //nolint:forbidigo // the only exit
+		os.Exit(1)
 	}
 }
 

@@ -109,7 +109,7 @@ func replica(t *testing.T, binary, kube string) (listen string, out *log, stop f
 		t.Fatal(err)
 	}
 	listen = l.Addr().String()
-	l.Close() //nolint:errcheck // only to learn a free port
+	l.Close()
 	config := filepath.Join(t.TempDir(), "manager.yaml")
 	text := fmt.Sprintf("logLevel: info\nlisten: %s\nnamespace: %s\nkubeconfig: %s\n", listen, namespace, kube)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
@@ -126,7 +126,7 @@ func replica(t *testing.T, binary, kube string) (listen string, out *log, stop f
 	}
 	stop = sync.OnceFunc(func() {
 		cancel()
-		_ = cmd.Wait() //nolint:errcheck // it was told to stop
+		_ = cmd.Wait()
 	})
 	t.Cleanup(func() {
 		stop()
@@ -139,13 +139,13 @@ func replica(t *testing.T, binary, kube string) (listen string, out *log, stop f
 
 func eventually(t *testing.T, within time.Duration, check func() error) {
 	t.Helper()
-	end := time.Now().Add(within) //nolint:forbidigo // real time, real server
+	end := time.Now().Add(within)
 	for {
 		err := check()
 		if err == nil {
 			return
 		}
-		if time.Now().After(end) { //nolint:forbidigo // real time, real server
+		if time.Now().After(end) {
 			t.Fatalf("not within %s: %v", within, err)
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -162,7 +162,7 @@ func ask(t *testing.T, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s", resp.Status, b)
@@ -223,7 +223,7 @@ func TestManager(t *testing.T) {
 	if strings.Contains(first.String(), "orbidden") || strings.Contains(first.String(), "round is repeated") {
 		t.Errorf("a round failed:\n%s", first)
 	}
-	begin := time.Now() //nolint:forbidigo // a measurement
+	begin := time.Now()
 	newNode(t, "a-99", "shop-a", "10.42.99.0/24")
 	eventually(t, 30*time.Second, func() error { return listed("gw-shop-a-0", "a-99") })
 	t.Logf("leader stopped to its successor's first slice: %s", time.Since(begin))
@@ -252,7 +252,7 @@ func measureJoin(t *testing.T) {
 	for i := range 9 {
 		time.Sleep(150 * time.Millisecond) // let the loops come to rest
 		name := fmt.Sprintf("a-%d", i)
-		begin := time.Now() //nolint:forbidigo // a measurement
+		begin := time.Now()
 		newNode(t, name, "shop-a", fmt.Sprintf("10.42.%d.0/24", i))
 		eventually(t, 5*time.Second, func() error { return listed("gw-shop-a-0", name) })
 		took = append(took, time.Since(begin))

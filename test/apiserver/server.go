@@ -47,7 +47,7 @@ type Server struct {
 func Main(m *testing.M, s **Server) int {
 	started, err := Start()
 	if errors.Is(err, ErrAbsent) && os.Getenv("MAGPIE_TEST_STRICT") != "1" {
-		fmt.Fprintln(os.Stderr, "skipped:", err) //nolint:forbidigo // no testing.TB here
+		fmt.Fprintln(os.Stderr, "skipped:", err)
 		return 0
 	}
 	if err != nil {
@@ -104,7 +104,7 @@ func Start() (*Server, error) {
 func (s *Server) Stop() {
 	close(s.stop)
 	<-s.done
-	_ = os.RemoveAll(s.dir) //nolint:errcheck // a folder in the temporary directory
+	_ = os.RemoveAll(s.dir)
 }
 
 // keep starts the commands and stays on the thread that started them: the
@@ -125,7 +125,7 @@ func (s *Server) keep(fault chan<- error, commands []*exec.Cmd) {
 	<-s.stop
 	for _, c := range slices.Backward(commands) {
 		if c.Process != nil {
-			_ = c.Process.Kill() //nolint:errcheck // it has ended already
+			_ = c.Process.Kill()
 		}
 	}
 }
@@ -203,7 +203,7 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
-		defer l.Close() //nolint:errcheck // nothing was sent
+		defer l.Close()
 		out = append(out, l.Addr().(*net.TCPAddr).Port)
 	}
 	return out, nil
@@ -241,7 +241,7 @@ func (s *Server) readyz(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // it is read to its end
+	defer resp.Body.Close()
 	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", resp.Status, body)
 	}
