@@ -174,13 +174,13 @@ func parseRule(line string, v6 bool) (r listedRule, ok bool) {
 	}
 	r.owner = words[i+1]
 	words = append(slices.Clone(words[:i-2]), words[i+2:]...)
-	r.accept = plan.Accept{V6: v6, Chain: chain, Match: canonicalMatch(strings.Join(words, " "), v6)}
+	r.accept = plan.Accept{V6: v6, Chain: chain, Match: canonicalMatch(strings.Join(words, " "))}
 	return r, true
 }
 
 // canonicalMatch writes addresses as prefixes, the way plans do: iptables
 // prints a host with its full length.
-func canonicalMatch(match string, v6 bool) string {
+func canonicalMatch(match string) string {
 	words := strings.Fields(match)
 	for i := 1; i < len(words); i++ {
 		if words[i-1] != "-s" && words[i-1] != "-d" {

@@ -37,7 +37,10 @@ type realPlace struct {
 	host *kernel.Host
 }
 
-func newReal(t testing.TB) place { return realPlace{t, newHost(t, kernel.Options{})} }
+func newReal(tb testing.TB) place {
+	tb.Helper()
+	return realPlace{tb, newHost(tb, kernel.Options{})}
+}
 
 func (r realPlace) own(o plan.Owner, options ...kernel.OwnOption) reconcile.World[plan.Plan] {
 	return r.host.Own(o, options...)

@@ -140,21 +140,21 @@ func Version() (major, minor int, err error) {
 // Need skips a test on a kernel that is too old for the feature, or that may
 // be built without it, and fails it where the kernel ought to have it. With
 // MAGPIE_TEST_STRICT=1 every skip is a failure.
-func Need(t testing.TB, f Feature) {
-	t.Helper()
+func Need(tb testing.TB, f Feature) {
+	tb.Helper()
 	err := f.Probe()
 	if err == nil {
 		return
 	}
 	major, minor, verr := Version()
 	if verr != nil {
-		t.Fatal(verr)
+		tb.Fatal(verr)
 	}
 	m, n := f.since()
 	old := major < m || (major == m && minor < n)
 	optional := f == FeatureWireGuard || f == FeatureIFB || f == FeatureTUN
 	if (old || optional) && os.Getenv("MAGPIE_TEST_STRICT") != "1" {
-		t.Skipf("kernel %d.%d: %v", major, minor, err)
+		tb.Skipf("kernel %d.%d: %v", major, minor, err)
 	}
-	t.Fatalf("kernel %d.%d: %v", major, minor, err)
+	tb.Fatalf("kernel %d.%d: %v", major, minor, err)
 }

@@ -159,7 +159,7 @@ func TestKernelWireGuard(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer again.Close() //nolint:errcheck // a test
+		defer again.Close()
 		if n := converge(t, again.Own(meshOwner), want); n != 0 {
 			t.Errorf("wrote %d times", n)
 		}

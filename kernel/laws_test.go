@@ -99,9 +99,9 @@ func pick[T any](r *rand.Rand, items []T, may func(T) bool) []T {
 }
 
 // lawPlace opens a place with an underlay and two pods' namespaces.
-func lawPlace(t testing.TB, open func(testing.TB) place) (reconcile.World[plan.Plan], plan.Plan, place) {
-	t.Helper()
-	p := open(t)
+func lawPlace(tb testing.TB, open func(testing.TB) place) (reconcile.World[plan.Plan], plan.Plan, place) {
+	tb.Helper()
+	p := open(tb)
 	p.addDevice("eth0", netip.MustParsePrefix("192.168.1.11/24"))
 	spaces := []string{p.addNS("pod1"), p.addNS("pod2")}
 	w := p.own(lawOwner, kernel.WithNamespaces(func() []string { return spaces }))
@@ -131,7 +131,8 @@ func TestKernelLaws(t *testing.T) {
 
 // countdown is a context that ends after so many looks at it.
 type countdown struct {
-	context.Context
+	context.Context //nolint:containedctx // it is a context
+
 	left int
 }
 

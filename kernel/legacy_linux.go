@@ -30,7 +30,7 @@ func tableInfo(family, level int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("raw socket: %w", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing to do about it
+	defer unix.Close(fd)
 	var info ipTableInfo
 	copy(info.name[:], "filter")
 	size := uint32(unsafe.Sizeof(info))

@@ -25,13 +25,13 @@ const inside = "MAGPIE_KERNEL_TEST_INSIDE"
 // namespace when we are not root), so that they never touch the host.
 func TestMain(m *testing.M) {
 	if os.Getenv(inside) == "" {
-		os.Exit(outside())
+		os.Exit(outside()) //nolint:forbidigo // this is a main
 	}
 	if err := furnish(); err != nil {
 		fmt.Fprintln(os.Stderr, "prepare namespaces:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is a main
 	}
-	os.Exit(m.Run())
+	os.Exit(m.Run()) //nolint:forbidigo // this is a main
 }
 
 // outside starts this program again, inside, and waits for it.
@@ -50,8 +50,7 @@ func outside() int {
 	}
 	signal.Ignore(os.Interrupt) // the tests get it, too, and clean up
 	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()
 	}
 	if err != nil {
@@ -78,34 +77,34 @@ func furnish() error {
 
 // newHost opens the door into a network namespace of the test's own, called
 // "host".
-func newHost(t testing.TB, o kernel.Options) *kernel.Host {
-	t.Helper()
-	o.Namespace = newNS(t, "host")
+func newHost(tb testing.TB, o kernel.Options) *kernel.Host {
+	tb.Helper()
+	o.Namespace = newNS(tb, "host")
 	h, err := kernel.Open(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { h.Close() }) //nolint:errcheck // the namespace goes away
+	tb.Cleanup(func() { h.Close() }) // the namespace goes away
 	return h
 }
 
 // newNS makes a named network namespace and returns its path.
-func newNS(t testing.TB, name string) string {
-	t.Helper()
+func newNS(tb testing.TB, name string) string {
+	tb.Helper()
 	path := filepath.Join("/run/netns", name)
-	run(t, "ip netns add "+name)
-	run(t, "ip -n "+name+" link set lo up")                              // as a runtime leaves it
-	t.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() }) //nolint:errcheck,noctx // may be gone
+	run(tb, "ip netns add "+name)
+	run(tb, "ip -n "+name+" link set lo up")                              // as a runtime leaves it
+	tb.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() }) //nolint:errcheck,noctx // may be gone
 	return path
 }
 
 // run runs a command, words split at spaces, and returns what it printed.
-func run(t testing.TB, line string) string {
-	t.Helper()
+func run(tb testing.TB, line string) string {
+	tb.Helper()
 	words := strings.Fields(line)
 	out, err := exec.Command(words[0], words[1:]...).CombinedOutput() //nolint:noctx // short
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", line, err, out)
+		tb.Fatalf("%s: %v\n%s", line, err, out)
 	}
 	return string(out)
 }

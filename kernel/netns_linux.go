@@ -53,13 +53,13 @@ func (h *Host) dial(path string) (*conn, error) {
 
 func (c *conn) close() {
 	if c.Handle != nil {
-		c.Handle.Close()
+		c.Close()
 	}
 	for _, s := range c.raw {
 		s.Close()
 	}
 	if c.fd >= 0 {
-		unix.Close(c.fd) //nolint:errcheck // nothing to do about it
+		unix.Close(c.fd)
 	}
 }
 
@@ -105,7 +105,7 @@ func openNS(path string) (int, error) {
 	}
 	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
 	if err != nil || kind != unix.CLONE_NEWNET {
-		unix.Close(fd) //nolint:errcheck // nothing to do about it
+		unix.Close(fd)
 		return -1, fmt.Errorf("%s: %w", path, ErrNoNamespace)
 	}
 	return fd, nil
@@ -121,14 +121,14 @@ func inNS(path string, f func() error) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing to do about it
+	defer unix.Close(fd)
 	runtime.LockOSThread()
 	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("open own namespace: %w", err)
 	}
-	defer unix.Close(home) //nolint:errcheck // nothing to do about it
+	defer unix.Close(home)
 	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("enter %s: %w", path, err)

@@ -56,7 +56,7 @@ func openNFT(home string) (*nft, error) {
 		if fd, err = openNS(home); err != nil {
 			return nil, err
 		}
-		defer unix.Close(fd) //nolint:errcheck // nothing to do about it
+		defer unix.Close(fd)
 	}
 	var err error
 	if n.conn, err = netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: fd}); err != nil {

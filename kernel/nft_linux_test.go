@@ -61,7 +61,7 @@ func TestKernelTable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer again.Close() //nolint:errcheck // a test
+		defer again.Close()
 		settled(t, again.Own(meshOwner), want)
 	})
 	t.Run("a member moves in place", func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestKernelTable(t *testing.T) {
 }
 
 // nft runs the nft program in the test's host.
-func nft(t testing.TB, args string) string {
-	t.Helper()
-	return run(t, "ip netns exec host nft "+args)
+func nft(tb testing.TB, args string) string {
+	tb.Helper()
+	return run(tb, "ip netns exec host nft "+args)
 }

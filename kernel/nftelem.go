@@ -29,8 +29,13 @@ type field struct {
 // fields are the types that members and fixed elements may have.
 func fields() []field {
 	return []field{
-		{"ipv4_addr", 7, 4}, {"ipv6_addr", 8, 16}, {"ether_addr", 9, 6}, {"inet_proto", 12, 1},
-		{"inet_service", 13, 2}, {"mark", 19, 4}, {"ifname", 41, 16},
+		{"ipv4_addr", 7, 4},
+		{"ipv6_addr", 8, 16},
+		{"ether_addr", 9, 6},
+		{"inet_proto", 12, 1},
+		{"inet_service", 13, 2},
+		{"mark", 19, 4},
+		{"ifname", 41, 16},
 	}
 }
 

@@ -59,7 +59,7 @@ func (r *reader) read(ctx context.Context) (plan.Plan, error) {
 		func() error { return r.readFDB(host) },
 		func() error { return r.readRules(host) },
 		r.readSettings,
-		func() error { return r.w.host.wg.read(host, &r.plan) },
+		func() error { return r.w.host.wg.read(&r.plan) },
 		func() error { return r.w.host.nft.read(r.w.owner, &r.plan) },
 		func() error { return r.w.host.ipt.read(ctx, r.w.owner, &r.plan) },
 	}

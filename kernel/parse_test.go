@@ -13,8 +13,8 @@ import (
 
 // parsePlan reads what Plan.Text prints, so that scenarios say what is wanted
 // in the words in which they say what is found.
-func parsePlan(t testing.TB, text string) plan.Plan {
-	t.Helper()
+func parsePlan(tb testing.TB, text string) plan.Plan {
+	tb.Helper()
 	var p plan.Plan
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
@@ -23,7 +23,7 @@ func parsePlan(t testing.TB, text string) plan.Plan {
 		case strings.HasPrefix(line, "  "):
 			p.Tables[len(p.Tables)-1].Body += strings.TrimSpace(line) + "\n"
 		default:
-			parseItem(t, &p, strings.Fields(line))
+			parseItem(tb, &p, strings.Fields(line))
 		}
 	}
 	return p
@@ -35,9 +35,9 @@ type options struct {
 	m map[string]string
 }
 
-func newOptions(t testing.TB, words []string) options {
-	t.Helper()
-	o := options{t, map[string]string{}}
+func newOptions(tb testing.TB, words []string) options {
+	tb.Helper()
+	o := options{tb, map[string]string{}}
 	for len(words) > 0 {
 		if words[0] == "onlink" || words[0] == "v6" {
 			o.m[words[0]] = "true"
@@ -45,7 +45,7 @@ func newOptions(t testing.TB, words []string) options {
 			continue
 		}
 		if len(words) < 2 {
-			t.Fatalf("odd word %q", words[0])
+			tb.Fatalf("odd word %q", words[0])
 		}
 		o.m[words[0]] = words[1]
 		words = words[2:]
@@ -79,42 +79,42 @@ func (o options) prefix(key string) netip.Prefix {
 	return netip.MustParsePrefix(o.m[key])
 }
 
-func parseItem(t testing.TB, p *plan.Plan, w []string) {
-	t.Helper()
+func parseItem(tb testing.TB, p *plan.Plan, w []string) {
+	tb.Helper()
 	switch w[0] {
 	case "device":
-		o := newOptions(t, w[3:])
+		o := newOptions(tb, w[3:])
 		p.Devices = append(p.Devices, plan.Device{
 			NS: o.m["ns"], Name: w[1], Kind: plan.Kind(w[2]), MAC: o.m["mac"], MTU: o.int("mtu"),
 			PeerName: o.m["peer"], PeerNS: o.m["peer-ns"], PeerMAC: o.m["peer-mac"],
 			VNI: o.int("vni"), Port: o.int("port"), Local: o.addr("local"), Underlay: o.m["dev"],
 		})
 	case "sysctl":
-		o := newOptions(t, w[4:])
+		o := newOptions(tb, w[4:])
 		p.Sysctls = append(p.Sysctls, plan.Sysctl{Name: w[1], Value: w[3], NS: o.m["ns"]})
 	case "addr":
-		o := newOptions(t, w[2:])
+		o := newOptions(tb, w[2:])
 		p.Addrs = append(p.Addrs, plan.Addr{Prefix: netip.MustParsePrefix(w[1]), Dev: o.m["dev"], NS: o.m["ns"]})
 	case "neigh":
-		o := newOptions(t, w[2:])
+		o := newOptions(tb, w[2:])
 		p.Neighs = append(p.Neighs, plan.Neigh{IP: netip.MustParseAddr(w[1]), Dev: o.m["dev"], MAC: o.m["mac"], NS: o.m["ns"]})
 	case "fdb":
-		o := newOptions(t, w[2:])
+		o := newOptions(tb, w[2:])
 		p.FDBs = append(p.FDBs, plan.FDB{MAC: w[1], Dev: o.m["dev"], Dst: o.addr("dst")})
 	case "route":
-		o := newOptions(t, w[2:])
+		o := newOptions(tb, w[2:])
 		p.Routes = append(p.Routes, plan.Route{
 			Dst: netip.MustParsePrefix(w[1]), Via: o.addr("via"), Dev: o.m["dev"], Src: o.addr("src"),
 			MTU: o.int("mtu"), OnLink: o.m["onlink"] != "", Table: o.int("table"), NS: o.m["ns"],
 		})
 	case "rule":
-		o := newOptions(t, w[2:])
+		o := newOptions(tb, w[2:])
 		priority, _ := strconv.Atoi(w[1])
 		p.Rules = append(p.Rules, plan.Rule{
 			Priority: priority, V6: o.m["v6"] != "", From: o.prefix("from"), To: o.prefix("to"), Table: o.int("table"),
 		})
 	case "shape":
-		o := newOptions(t, w[2:])
+		o := newOptions(tb, w[2:])
 		p.Shapes = append(p.Shapes, plan.Shape{
 			Dev: w[1], Rate: uint64(o.int("rate")), Burst: uint64(o.int("burst")), Redirect: o.m["redirect"], NS: o.m["ns"],
 		})
@@ -126,6 +126,6 @@ func parseItem(t testing.TB, p *plan.Plan, w []string) {
 	case "accept":
 		p.Accepts = append(p.Accepts, plan.Accept{V6: w[1] == "ip6", Chain: w[2], Match: strings.Join(w[3:], " ")})
 	default:
-		t.Fatalf("item %q: not known to this test", w[0])
+		tb.Fatalf("item %q: not known to this test", w[0])
 	}
 }

@@ -69,40 +69,40 @@ func overlay() plan.Plan {
 }
 
 // underlay gives the test's host an eth0.
-func underlay(t testing.TB) {
-	t.Helper()
-	run(t, "ip -n host link add eth0 type veth peer name far")
-	run(t, "ip -n host link set eth0 up")
-	run(t, "ip -n host link set far up")
-	run(t, "ip -n host addr add 192.168.1.11/24 dev eth0")
+func underlay(tb testing.TB) {
+	tb.Helper()
+	run(tb, "ip -n host link add eth0 type veth peer name far")
+	run(tb, "ip -n host link set eth0 up")
+	run(tb, "ip -n host link set far up")
+	run(tb, "ip -n host addr add 192.168.1.11/24 dev eth0")
 }
 
 // converge applies want to what is there and returns the number of writes.
-func converge(t testing.TB, w reconcile.World[plan.Plan], want plan.Plan) int {
-	t.Helper()
-	have, err := w.Observe(t.Context())
+func converge(tb testing.TB, w reconcile.World[plan.Plan], want plan.Plan) int {
+	tb.Helper()
+	have, err := w.Observe(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	n, err := w.Apply(t.Context(), have, want)
+	n, err := w.Apply(tb.Context(), have, want)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return n
 }
 
 // settled fails unless the world is as wanted and a further round is idle.
-func settled(t testing.TB, w reconcile.World[plan.Plan], want plan.Plan) {
-	t.Helper()
-	have, err := w.Observe(t.Context())
+func settled(tb testing.TB, w reconcile.World[plan.Plan], want plan.Plan) {
+	tb.Helper()
+	have, err := w.Observe(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if steps := plan.Diff(have, want); len(steps) > 0 {
-		t.Fatalf("not as wanted: %v\n(-want +have)\n%s", steps, cmp.Diff(want.Text(), have.Text()))
+		tb.Fatalf("not as wanted: %v\n(-want +have)\n%s", steps, cmp.Diff(want.Text(), have.Text()))
 	}
-	if n := converge(t, w, want); n != 0 {
-		t.Fatalf("a second round wrote %d times", n)
+	if n := converge(tb, w, want); n != 0 {
+		tb.Fatalf("a second round wrote %d times", n)
 	}
 }
 

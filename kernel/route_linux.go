@@ -137,6 +137,7 @@ func (h *realHand) writeRoute(s plan.Step, r plan.Route) (int, error) {
 		return removed(c.RouteDel(route))
 	case plan.Change:
 		return h.replaceRoute(c, s, route)
+	case plan.Add:
 	}
 	err = c.RouteAdd(route)
 	if !isThere(err) {
@@ -199,7 +200,7 @@ func (h *realHand) replaceRoute(c *conn, s plan.Step, route *netlink.Route) (int
 	}
 	_, index, err := h.at(was.NS, was.Dev)
 	if err != nil {
-		return n, nil // its device is gone, and the route with it
+		return n, nil //nolint:nilerr // its device is gone, and the route with it
 	}
 	more, err := removed(c.RouteDel(h.toRoute(was, index)))
 	return n + more, err

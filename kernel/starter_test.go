@@ -24,7 +24,7 @@ func (starter) Start(name string, mtu int) (io.Closer, error) {
 		return nil, err
 	}
 	path := filepath.Join(folder, name+".sock")
-	os.Remove(path) //nolint:errcheck // may not be there
+	os.Remove(path) // it may not be there
 	t, err := tun.CreateTUN(name, mtu)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (starter) Start(name string, mtu int) (io.Closer, error) {
 	}()
 	go func() { // the device of a TUN that somebody deleted serves no more
 		<-d.Wait()
-		l.Close() //nolint:errcheck // a second time is fine
+		l.Close() // a second time is fine
 	}()
 	return running{d, l}, nil
 }

@@ -48,7 +48,7 @@ func (h *realHand) adoptFlannel(c *conn, d plan.Device) (bool, error) {
 	}
 	l, err := c.LinkByName(name)
 	if err != nil {
-		return false, nil // something else is in the way; the caller says so
+		return false, nil //nolint:nilerr // something else is in the way; the caller says so
 	}
 	v, ok := l.(*netlink.Vxlan)
 	if !ok || v.VxlanId != d.VNI || v.Port != d.Port || !strings.HasPrefix(d.Name, prefix) {

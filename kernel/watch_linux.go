@@ -85,7 +85,7 @@ func subscribe(ctx context.Context, family int, groups []int, wake func()) error
 	if err != nil {
 		return fmt.Errorf("netlink event socket: %w", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing to do about it
+	defer unix.Close(fd)
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("bind netlink event socket: %w", err)
 	}

@@ -158,7 +158,7 @@ func (w *wireGuard) stop(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if c := w.running[name]; c != nil {
-		c.Close() //nolint:errcheck // its device is going anyhow
+		c.Close() // its device is going anyhow
 		delete(w.running, name)
 	}
 }
@@ -190,7 +190,7 @@ func (w *wireGuard) adjust(d plan.Device) (int, error) {
 
 // read fills in what wgctrl knows of our devices, and their peers. A device
 // that nobody serves is unsound: its process has gone.
-func (w *wireGuard) read(s *space, p *plan.Plan) error {
+func (w *wireGuard) read(p *plan.Plan) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range p.Devices {
