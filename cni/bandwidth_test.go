@@ -61,7 +61,7 @@ func flood(t *testing.T, from, to string, addr netip.Addr) float64 {
 	}
 	defer l.Close()
 	c, err := in(t, from, func() (net.Conn, error) {
-		return net.DialTimeout("tcp", netip.AddrPortFrom(addr, 5001).String(), patience)
+		return (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", netip.AddrPortFrom(addr, 5001).String())
 	})
 	if err != nil {
 		t.Fatal(err)

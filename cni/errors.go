@@ -43,8 +43,8 @@ func response(version string, result json.RawMessage, err error) shim.Response {
 	if err == nil {
 		return shim.Response{Stdout: append(result, '\n')}
 	}
-	var e *Error
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
 		e = refuse(types.ErrInternal, "the magpie agent cannot do this; see its log").because(err)
 	}
 	out := *e

@@ -40,13 +40,13 @@ const inside = "MAGPIE_CNI_TEST_BIN"
 // namespace when we are not root), so that they never touch the host.
 func TestMain(m *testing.M) {
 	if os.Getenv(inside) == "" {
-		os.Exit(outside())
+		os.Exit(outside()) //nolint:forbidigo // the main of tests
 	}
 	if err := furnish(); err != nil {
 		fmt.Fprintln(os.Stderr, "prepare namespaces:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // the main of tests
 	}
-	os.Exit(m.Run())
+	os.Exit(m.Run()) //nolint:forbidigo // the main of tests
 }
 
 // outside builds magpie-cni, starts this program again, inside, and waits.
@@ -73,8 +73,7 @@ func outside() int {
 	}
 	signal.Ignore(os.Interrupt) // the tests get it, too, and clean up
 	err = cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()
 	}
 	if err != nil {
@@ -120,6 +119,7 @@ type node struct {
 	dir    string // state
 	view   fleet.View
 	stop   func()
+	wrap   func(reconcile.World[plan.Plan]) reconcile.World[plan.Plan] // nil: the kernel as it is
 
 	mu    sync.Mutex
 	clock time.Duration // added to the real time
@@ -188,6 +188,13 @@ func (n *node) wire(out string) {
 	run(n.t, "ip", "-n", name(n.ns), "-6", "route", "add", "default", "via", away6.String())
 }
 
+func (n *node) world() reconcile.World[plan.Plan] {
+	if n.wrap != nil {
+		return n.wrap(n.own)
+	}
+	return n.own
+}
+
 func (n *node) current() (fleet.View, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -207,7 +214,7 @@ func (n *node) start() {
 	}
 	n.server = cni.NewServer(cni.Config{
 		View:  n.current,
-		World: n.own, Door: n.host, Ledger: ledger, Now: n.now,
+		World: n.world(), Door: n.host, Ledger: ledger, Now: n.now,
 		Report: func(d cni.Done) { n.mu.Lock(); defer n.mu.Unlock(); n.done = append(n.done, d) },
 	})
 	if err := n.server.Recover(n.t.Context()); err != nil {
@@ -259,6 +266,13 @@ func (n *node) repair() int {
 // The table and accepts of the node are in it, so a repair must have run.
 func (n *node) snapshot() string {
 	n.t.Helper()
+	// The carrier of a new pair comes a little later, and is no difference.
+	for range 1000 {
+		if !strings.Contains(run(n.t, "ip", "-n", name(n.ns), "link"), "NO-CARRIER") {
+			break
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
 	var b strings.Builder
 	for _, args := range [][]string{
 		{"ip", "-n", name(n.ns), "-br", "link"},

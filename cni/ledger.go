@@ -162,7 +162,7 @@ func (l *Ledger) Pods(committed bool) []Pod {
 			out = append(out, at.pod)
 		}
 	}
-	slices.SortFunc(out, func(a, b Pod) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
+	slices.SortFunc(out, func(a, b Pod) int { return compareKeys(a.Key, b.Key) })
 	return out
 }
 

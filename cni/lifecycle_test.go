@@ -174,10 +174,28 @@ func TestKernelOrphan(t *testing.T) {
 	}
 }
 
+// slow is a World that stops before it makes a device, until it is let go on.
+type slow struct {
+	reconcile.World[plan.Plan]
+	reached, proceed chan struct{}
+}
+
+func (s slow) Apply(ctx context.Context, have, want plan.Plan) (int, error) {
+	if len(want.Devices) > 0 {
+		s.reached <- struct{}{}
+		<-s.proceed
+	}
+	return s.World.Apply(ctx, have, want)
+}
+
 // TestKernelKilledShim: the runtime gives up in the middle of an ADD. The agent
 // takes back what it made, at once.
 func TestKernelKilledShim(t *testing.T) {
 	n := newNode(t)
+	n.stop()
+	reached, proceed := make(chan struct{}), make(chan struct{})
+	n.wrap = func(w reconcile.World[plan.Plan]) reconcile.World[plan.Plan] { return slow{w, reached, proceed} }
+	n.start()
 	before := n.snapshot()
 	ns := newNS(t, "pod")
 	conn, err := net.Dial("unix", n.sock) //nolint:noctx // local
@@ -188,7 +206,9 @@ func TestKernelKilledShim(t *testing.T) {
 	if err := shim.WriteFrame(conn, call); err != nil {
 		t.Fatal(err)
 	}
+	<-reached
 	_ = conn.Close()
+	close(proceed)
 	deadline := time.Now().Add(5 * time.Second)
 	for {
 		n.mu.Lock()

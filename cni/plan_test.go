@@ -25,12 +25,14 @@ func read[T any](t *testing.T, c golden.Case, name string) T {
 
 func TestPlan(t *testing.T) {
 	golden.Run(t, "testdata/pod/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		return cni.Plan(read[cni.Pod](t, c, "pod.json"), read[fleet.View](t, c, "in.json")).Text()
 	})
 }
 
 func TestMasquerade(t *testing.T) {
 	golden.Run(t, "testdata/node/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
 		p := cni.Masquerade(read[fleet.View](t, c, "in.json"))
 		return p.Text()
 	})

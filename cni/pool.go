@@ -57,7 +57,7 @@ func (l *Ledger) one(wish Wish, cidr netip.Prefix, now time.Time) (netip.Addr, e
 }
 
 // within returns the parts of the CIDR the wish allows, at least one.
-func (w Wish) within(cidr netip.Prefix) []Range {
+func (w *Wish) within(cidr netip.Prefix) []Range {
 	whole := usable(cidr)
 	var out []Range
 	for _, r := range w.Ranges {

@@ -72,7 +72,7 @@ func parse(call shim.Request) (request, *Error) {
 }
 
 // environment checks CNI_CONTAINERID, CNI_IFNAME and CNI_NETNS.
-func (r request) environment(v verb) *Error {
+func (r *request) environment(v verb) *Error {
 	bad := func(format string, args ...any) *Error {
 		return refuse(types.ErrInvalidEnvironmentVariables, format, args...)
 	}

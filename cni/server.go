@@ -124,8 +124,7 @@ func (s *Server) report(verb string, pod Pod, start time.Time, err error) {
 	done := Done{Verb: verb, Pod: pod, Took: s.cfg.Now().Sub(start), Err: err}
 	if err != nil {
 		done.Code = types.ErrInternal
-		var e *Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*Error](err); ok {
 			done.Code = e.Code
 		}
 	}

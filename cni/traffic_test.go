@@ -29,11 +29,14 @@ func echo(t *testing.T, client, server, network string, to netip.AddrPort) seen 
 }
 
 // exchange is echo with a server that listens on another port than is called.
+//
+//nolint:revive // who, whom, how, where: each a plain word
 func exchange(t *testing.T, client, server, network string, to netip.AddrPort, port uint16) seen {
 	t.Helper()
 	return meet(t, client, server, network, to, netip.AddrPortFrom(netip.IPv6Unspecified(), port))
 }
 
+//nolint:revive // as exchange
 func meet(t *testing.T, client, server, network string, to, at netip.AddrPort) seen {
 	t.Helper()
 	s, err := listen(t, server, network, at)
@@ -86,7 +89,7 @@ func listen(t *testing.T, ns, network string, at netip.AddrPort) (io.Closer, err
 func call(t *testing.T, ns, network string, to netip.AddrPort) seen {
 	t.Helper()
 	from, err := in(t, ns, func() (netip.Addr, error) {
-		c, err := net.DialTimeout(network, to.String(), patience)
+		c, err := (&net.Dialer{Timeout: patience}).DialContext(t.Context(), network, to.String())
 		if err != nil {
 			return netip.Addr{}, err
 		}

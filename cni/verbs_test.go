@@ -3,6 +3,7 @@
 package cni_test
 
 import (
+	stdcmp "cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,9 +89,8 @@ func (n *node) added(capabilities map[string]any) *pod {
 
 // isCode reports what is wrong unless err is a CNI error of that code.
 func isCode(err error, code uint) error {
-	var e *types.Error
-	if !errors.As(err, &e) || e.Code != code {
-		return fmt.Errorf("error %v (%T), want code %d", err, err, code)
+	if e, ok := errors.AsType[*types.Error](err); !ok || e.Code != code {
+		return fmt.Errorf("want CNI code %d: %w", code, stdcmp.Or(err, errors.New("success")))
 	}
 	return nil
 }

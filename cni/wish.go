@@ -12,7 +12,7 @@ import (
 )
 
 // pod reads what the runtime wants the pod to be, without addresses.
-func (r request) pod() (Pod, *Error) {
+func (r *request) pod() (Pod, *Error) {
 	p := Pod{
 		Key: r.key, NetNS: r.netns, Network: r.config.Name,
 		Namespace: r.args["K8S_POD_NAMESPACE"], Name: r.args["K8S_POD_NAME"],
@@ -77,7 +77,7 @@ func (m portMapping) port() (Port, *Error) {
 }
 
 // wish reads which addresses the runtime wants, out of the node's CIDRs.
-func (r request) wish(cidrs []netip.Prefix) (Wish, *Error) {
+func (r *request) wish(cidrs []netip.Prefix) (Wish, *Error) {
 	w := Wish{CIDRs: cidrs}
 	asked := slices.Concat(r.config.RuntimeConfig.IPs, r.config.Args.CNI.IPs)
 	if ip := r.args["IP"]; ip != "" {

@@ -113,24 +113,8 @@ func measure(ctx context.Context, sides [2]*side, pods []string, rounds int) ([]
 				result.Row{What: verb + l.name + " p99", AtMost: goalRatio})
 		}
 		for round := range rounds + 1 {
-			for _, s := range sides {
-				t, err := s.do(ctx, job{Dir: s.dir, Ours: s.ours, Pods: pods, At: l.at, Port: l.port, Running: round})
-				if err != nil {
-					return nil, fmt.Errorf("%s, ours %v: %w", rows[at].What, s.ours, err)
-				}
-				if round == 0 {
-					continue // warm: bridge made, files in memory
-				}
-				for i, sample := range []float64{
-					quantile(t.Add, 50), quantile(t.Add, 99), quantile(t.Del, 50), quantile(t.Del, 99),
-				} {
-					r := &rows[at+i]
-					if s.ours {
-						r.Ours = append(r.Ours, sample)
-					} else {
-						r.Theirs = append(r.Theirs, sample)
-					}
-				}
+			if err := once(ctx, sides, job{Pods: pods, At: l.at, Port: l.port, Running: round}, rows[at:]); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -138,6 +122,36 @@ func measure(ctx context.Context, sides [2]*side, pods []string, rounds int) ([]
 		rows[i].Bench, rows[i].Unit, rows[i].Peer = "cni", "s", "bridge+host-local+portmap v1.9.1"
 	}
 	return rows, nil
+}
+
+// once does a round of one load on both sides and adds its samples to four
+// rows, unless it is the first: that one makes the bridge and fills caches.
+func once(ctx context.Context, sides [2]*side, j job, rows []result.Row) error {
+	for _, s := range sides {
+		j.Dir, j.Ours = s.dir, s.ours
+		t, err := s.do(ctx, j)
+		if err != nil {
+			return fmt.Errorf("%s, ours %v: %w", rows[0].What, s.ours, err)
+		}
+		if j.Running == 0 {
+			continue
+		}
+		for i, sample := range []float64{
+			quantile(t.Add, 50), quantile(t.Add, 99), quantile(t.Del, 50), quantile(t.Del, 99),
+		} {
+			s.samples(&rows[i], sample)
+		}
+	}
+	return nil
+}
+
+// samples adds one to the side's own column.
+func (s *side) samples(r *result.Row, sample float64) {
+	if s.ours {
+		r.Ours = append(r.Ours, sample)
+		return
+	}
+	r.Theirs = append(r.Theirs, sample)
 }
 
 func (s *side) do(ctx context.Context, j job) (t times, err error) {
