@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,6 +41,21 @@ func (s source) imports() []string {
 		out = append(out, strings.Trim(i.Path.Value, `"`))
 	}
 	return out
+}
+
+// nameOf returns the name under which the file imports a package, "" if it
+// does not.
+func (s source) nameOf(pkg string) string {
+	for _, i := range s.ast.Imports {
+		if strings.Trim(i.Path.Value, `"`) != pkg {
+			continue
+		}
+		if i.Name != nil {
+			return i.Name.Name
+		}
+		return path.Base(pkg)
+	}
+	return ""
 }
 
 func (s source) line(n ast.Node) int { return s.fset.Position(n.Pos()).Line }

@@ -10,21 +10,16 @@ type Code string
 // Codes of all conditions.
 const (
 	// NotSynced: a source of the View has never spoken since the process
-	// began, and nothing was saved on disk. Subject: the process.
+	// began, and nothing was saved on disk. Subject: "loop NAME".
 	NotSynced Code = "not-synced"
-	// APIUnreachable: the API server does not answer and we go on from what we
-	// knew last. Subject: the process.
+	// APIUnreachable: nothing can be written to the API server, and we go on
+	// from what we knew last. Subject: "loop publish".
 	APIUnreachable Code = "api-unreachable"
 	// LoopFailing: rounds of a loop end in errors. Subject: "loop NAME".
 	LoopFailing Code = "loop-failing"
 	// ForeignWriter: somebody else keeps changing objects that we own, and we
 	// keep putting them back. Subject: "loop NAME".
 	ForeignWriter Code = "foreign-writer"
-	// LinkDown: no handshake with the peer for three minutes. Subject: "node
-	// NAME", the gateway at the far end.
-	LinkDown Code = "link-down"
-	// PoolExhausted: no pod address is left on this node. Subject: the CIDR.
-	PoolExhausted Code = "pool-exhausted"
 )
 
 // Severity says who has to act.
@@ -72,14 +67,6 @@ func Conditions() []Condition {
 		{
 			Code: ForeignWriter, Title: "another program keeps changing objects of ours",
 			Severity: Warning, After: 10 * time.Second,
-		},
-		{
-			Code: LinkDown, Title: "a link has had no handshake for three minutes",
-			Severity: Error, DependsOn: []Code{LoopFailing}, After: 10 * time.Second,
-		},
-		{
-			Code: PoolExhausted, Title: "no pod address is left on this node",
-			Severity: Error,
 		},
 	}
 }

@@ -114,3 +114,24 @@ func TestFindingPrintsOneLine(t *testing.T) {
 		t.Fatalf("\n got %s\nwant %s", got, want)
 	}
 }
+
+func TestRepairsTellAFightFromTheOddRepair(t *testing.T) {
+	at := func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
+	var change, odd, fight health.Repairs
+	for s := range 100 {
+		if change.Round(at(s), 5, true) {
+			t.Fatal("a fleet that changes every second was taken for a foreign writer")
+		}
+		if odd.Round(at(30*s), 1, false) {
+			t.Fatal("two repairs a minute were taken for a foreign writer")
+		}
+	}
+	for s := 0; s < 40; s += 10 {
+		if got, want := fight.Round(at(s), 1, false), s == 30; got != want {
+			t.Fatalf("after %d s: %v, want %v", s, got, want)
+		}
+	}
+	if fight.Round(at(95), 0, false) {
+		t.Fatal("a minute without repairs did not end it")
+	}
+}
