@@ -4,7 +4,11 @@ package kernel_test
 
 import (
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
@@ -48,6 +52,26 @@ func TestKernelShape(t *testing.T) {
 }
 
 func TestKernelAccept(t *testing.T) {
+	t.Run("nft", testAccept)
+	t.Run("legacy", func(t *testing.T) {
+		dir := t.TempDir()
+		for _, name := range []string{"iptables", "ip6tables"} {
+			program, err := exec.LookPath(name + "-legacy")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(program, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+		testAccept(t)
+	})
+}
+
+// testAccept keeps accepts in the chains of whichever iptables is in the path.
+// A change by hand wakes a watch, with either kind.
+func testAccept(t *testing.T) {
 	h := newHost(t, kernel.Options{})
 	w := h.Own(meshOwner)
 	want := plan.Plan{Accepts: []plan.Accept{
@@ -60,7 +84,14 @@ func TestKernelAccept(t *testing.T) {
 	run(t, "ip netns exec host iptables -P FORWARD DROP")
 	converge(t, w, want)
 	settled(t, w, want)
+	wake := h.Watch(t.Context())
+	time.Sleep(300 * time.Millisecond) // until it listens
 	run(t, "ip netns exec host iptables -D FORWARD -s 10.42.0.0/16 -m comment --comment magpie:mesh -j ACCEPT")
+	select {
+	case <-wake:
+	case <-time.After(time.Second):
+		t.Error("a deleted accept woke nobody")
+	}
 	run(t, "ip netns exec host ip6tables -F FORWARD")
 	if n := converge(t, w, want); n != 2 {
 		t.Errorf("repaired with %d writes, want 2", n)
@@ -111,6 +142,7 @@ func newKey(t *testing.T, k keys) string {
 }
 
 func TestKernelWireGuard(t *testing.T) {
+	kernel.Need(t, kernel.FeatureTUN)
 	k := keys{}
 	h := newHost(t, kernel.Options{Keys: k, Userspace: starter{}})
 	w := h.Own(meshOwner)
