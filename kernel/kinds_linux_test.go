@@ -72,6 +72,7 @@ func TestKernelAccept(t *testing.T) {
 // testAccept keeps accepts in the chains of whichever iptables is in the path.
 // A change by hand wakes a watch, with either kind.
 func testAccept(t *testing.T) {
+	t.Helper()
 	h := newHost(t, kernel.Options{})
 	w := h.Own(meshOwner)
 	want := plan.Plan{Accepts: []plan.Accept{
