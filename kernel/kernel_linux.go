@@ -69,6 +69,12 @@ func Open(o Options) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open kernel door: %w", err)
 	}
+	// The one connection that several goroutines share must have all it needs
+	// from the start.
+	if _, err := c.strict(); err != nil {
+		c.close()
+		return nil, fmt.Errorf("open kernel door: %w", err)
+	}
 	h.conn = c
 	n, err := openNFT(o.Namespace)
 	if err != nil {
