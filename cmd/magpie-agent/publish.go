@@ -86,7 +86,11 @@ func upSince(p published) time.Time {
 func reportManifest(p published) (plan.Manifest, error) {
 	report := v1alpha1.LinkReport{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "LinkReport"},
-		ObjectMeta: metav1.ObjectMeta{Name: p.view.Self.Node},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: p.view.Self.Node,
+			// A node that is removed takes its report along.
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: p.node.Name, UID: p.node.UID}},
+		},
 		Spec: v1alpha1.LinkReportSpec{
 			PublicKey: p.view.Self.LinkKey, Driver: p.driver, MTU: int32(p.view.LinkMTU()),
 		},
