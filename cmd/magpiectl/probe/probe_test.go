@@ -88,6 +88,33 @@ func TestNobodyThere(t *testing.T) {
 	}
 }
 
+// TestLateAnswer: a datagram's answer that comes after it was given up is not
+// taken for that of the next one. A busy machine does this.
+func TestLateAnswer(t *testing.T) {
+	c, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	go func() {
+		buf := make([]byte, 2048)
+		for i := 0; ; i++ {
+			n, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if i == 0 {
+				time.Sleep(700 * time.Millisecond)
+			}
+			_, _ = c.WriteTo(buf[:n], from)
+		}
+	}()
+	r := probe.Run(t.Context(), []probe.Target{{Kind: probe.KindName, Addr: c.LocalAddr().String()}}, 3*time.Second)
+	if r.Checks[0].UDP == 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestParseTarget(t *testing.T) {
 	for _, s := range []string{"pod=10.42.1.5:4242", "name=echo.ns.svc:4242", "outside=[2001:db8::1]:443"} {
 		got, err := probe.ParseTarget(s)

@@ -127,6 +127,7 @@ func tcp(ctx context.Context, addr string, echoes bool, wait time.Duration) (tim
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var d net.Dialer
+	reason := ""
 	for {
 		start := now()
 		conn, err := d.DialContext(ctx, "tcp", addr)
@@ -142,8 +143,9 @@ func tcp(ctx context.Context, addr string, echoes bool, wait time.Duration) (tim
 		if err == nil {
 			return took, nil
 		}
+		reason = telling(reason, err)
 		if !sleep(ctx, 200*time.Millisecond) {
-			return 0, errors.New(word(err))
+			return 0, errors.New(reason)
 		}
 	}
 }
@@ -158,14 +160,16 @@ func udp(ctx context.Context, addr string, wait time.Duration) (time.Duration, e
 		return 0, errors.New(word(err))
 	}
 	defer conn.Close()
+	reason := ""
 	for {
 		_ = conn.SetDeadline(now().Add(min(wait, 500*time.Millisecond)))
 		took, err := trips(conn, 3)
 		if err == nil {
 			return took, nil
 		}
+		reason = telling(reason, err)
 		if !sleep(ctx, 100*time.Millisecond) {
-			return 0, errors.New(word(err))
+			return 0, errors.New(reason)
 		}
 	}
 }
@@ -179,19 +183,38 @@ func trips(conn net.Conn, n int) (best time.Duration, err error) {
 		if _, err := conn.Write(msg); err != nil {
 			return 0, err
 		}
-		back := make([]byte, len(msg))
-		if _, err := io.ReadFull(conn, back); err != nil {
+		if err := answer(conn, msg); err != nil {
 			return 0, err
 		}
 		took := now().Sub(start)
-		if !bytes.Equal(msg, back) {
-			return 0, errors.New("the answer is another's")
-		}
 		if best == 0 || took < best {
 			best = took
 		}
 	}
 	return best, nil
+}
+
+// answer waits for msg to come back. On a stream nothing else may; of
+// datagrams, the answer to an earlier one that was given up may come late.
+func answer(conn net.Conn, msg []byte) error {
+	_, datagrams := conn.(net.PacketConn)
+	back := make([]byte, len(msg))
+	for {
+		n, err := len(back), error(nil)
+		if datagrams {
+			n, err = conn.Read(back)
+		} else {
+			_, err = io.ReadFull(conn, back)
+		}
+		switch {
+		case err != nil:
+			return err
+		case bytes.Equal(msg, back[:n]):
+			return nil
+		case !datagrams:
+			return errors.New("the answer is another's")
+		}
+	}
 }
 
 func now() time.Time { return time.Now() } //nolint:forbidigo // a probe measures time
@@ -222,13 +245,25 @@ func word(err error) string {
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
 		return "closed by the other side"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return "no answer"
+		return silence
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err.Error()
 	}
 	return err.Error()
 }
+
+// telling keeps what an earlier attempt was told when the last one was only cut
+// short.
+func telling(before string, err error) string {
+	if after := word(err); before == "" || after != silence {
+		return after
+	}
+	return before
+}
+
+// silence is the word for no word at all.
+const silence = "no answer"
 
 // device returns the MTU of the interface that holds an address.
 func device(addr netip.Addr) (mtu int, err error) {
