@@ -93,7 +93,7 @@ func connectivity(ctx context.Context, e *env, f connectivityFlags) error {
 	if s.outside, err = e.outside(f.outside); err != nil {
 		return err
 	}
-	start := e.now()
+	s.start = e.now()
 	defer s.cleanUp(ctx)
 	nodes, probed, more, err := s.run(ctx)
 	if err != nil {
@@ -104,7 +104,7 @@ func connectivity(ctx context.Context, e *env, f connectivityFlags) error {
 		nodes[i].Domain = domains[nodes[i].Name]
 	}
 	r := matrix.Assemble(nodes, probed, append(failed, more...), path)
-	r.StartedAt, r.Seconds = start.UTC(), e.now().Sub(start).Round(100*time.Millisecond).Seconds()
+	r.StartedAt, r.Seconds = s.start.UTC(), e.now().Sub(s.start).Round(100*time.Millisecond).Seconds()
 	if e.format == formatJSON {
 		err = printJSON(e, r)
 	} else {

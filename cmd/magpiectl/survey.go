@@ -24,7 +24,6 @@ import (
 // Names of what a survey creates.
 const (
 	probeNamespace = "magpie-connectivity"
-	probeService   = "echo"
 	labelRole      = api.GroupMagpie + "/role" // "echo" or "probe"
 	labelNode      = api.GroupMagpie + "/node" // number of the node
 )
@@ -38,8 +37,13 @@ type survey struct {
 	image   string
 	secrets []string // "namespace/name" of pull secrets to copy
 	outside string
+	start   time.Time
 	made    bool // the namespace is ours to delete
 }
+
+// service is the name of the Service. Each run has its own, because CoreDNS
+// remembers for up to half a minute what a name meant in the run before.
+func (s *survey) service() string { return "echo-" + strconv.FormatInt(s.start.UnixMilli(), 36) }
 
 // run starts the servers, then the probers, and returns what they found.
 func (s *survey) run(ctx context.Context) ([]matrix.Node, []matrix.Probed, []matrix.Failure, error) {
@@ -86,7 +90,7 @@ func (s *survey) targets(ctx context.Context, servers map[int]corev1.Pod) ([]mat
 		nodes = append(nodes, node)
 	}
 	if len(nodes) > 0 {
-		targets = append(targets, probe.Target{Kind: probe.KindName, Addr: hostPort(probeService+"."+probeNamespace+".svc", probe.Port)})
+		targets = append(targets, probe.Target{Kind: probe.KindName, Addr: hostPort(s.service()+"."+probeNamespace+".svc", probe.Port)})
 	}
 	if s.outside != "" {
 		targets = append(targets, probe.Target{Kind: probe.KindOutside, Addr: s.outside})

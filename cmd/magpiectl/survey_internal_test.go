@@ -16,10 +16,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/probe"
@@ -99,19 +97,10 @@ func newSurvey(t *testing.T, stuck string) (*survey, context.Context) {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	client := fake.NewClientset()
-	// A real API server deletes what is in a namespace; the fake does not.
-	client.PrependReactor("delete", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) {
-		gvr := corev1.SchemeGroupVersion.WithResource("services")
-		err := client.Tracker().Delete(gvr, probeNamespace, probeService)
-		if apierrors.IsNotFound(err) {
-			err = nil
-		}
-		return false, nil, err
-	})
 	go kubelets{client, stuck}.run(ctx, t)
 	e := &env{out: &bytes.Buffer{}, err: &bytes.Buffer{}, now: time.Now}
 	s := &survey{
-		env: e, client: client, image: "magpie:dev",
+		env: e, start: time.Unix(1_800_000_000, 0), client: client, image: "magpie:dev",
 		flags: connectivityFlags{start: 3 * time.Second, wait: time.Second},
 		nodes: []corev1.Node{readyNode("n1"), readyNode("n2"), readyNode("n3")},
 	}
@@ -164,6 +153,7 @@ func TestInterrupted(t *testing.T) {
 	if _, err := namespaces.Create(ctx, stale, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	s.start = s.start.Add(time.Second) // the fake does not delete what is in a namespace
 	if err := s.prepare(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -60,13 +60,13 @@ func (s *survey) prepare(ctx context.Context) error {
 		{Name: "udp", Protocol: corev1.ProtocolUDP, Port: probe.Port, TargetPort: intstr.FromInt32(probe.Port)},
 	}
 	_, err = s.client.CoreV1().Services(probeNamespace).Create(ctx, &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: probeService, Namespace: probeNamespace},
+		ObjectMeta: metav1.ObjectMeta{Name: s.service(), Namespace: probeNamespace},
 		Spec: corev1.ServiceSpec{
 			Selector: map[string]string{labelRole: "echo"}, Ports: ports, IPFamilyPolicy: &dual,
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("create service %s: %w", probeService, err)
+		return fmt.Errorf("create service %s: %w", s.service(), err)
 	}
 	return nil
 }
