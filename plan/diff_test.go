@@ -4,6 +4,7 @@ package plan_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -18,9 +19,7 @@ import (
 // simplest world there can be.
 func apply(have map[string]string, steps []plan.Step) map[string]string {
 	out := map[string]string{}
-	for k, v := range have {
-		out[k] = v
-	}
+	maps.Copy(out, have)
 	for _, s := range steps {
 		k := key(s.Item)
 		if s.Op == plan.Remove {

@@ -41,7 +41,7 @@ type (
 )
 
 func (d Device) Key() DeviceKey   { return DeviceKey{d.NS, d.Name} }
-func (a Addr) Key() AddrKey       { return AddrKey{a.NS, a.Dev, a.Prefix} }
+func (a Addr) Key() AddrKey       { return AddrKey(a) }
 func (n Neigh) Key() NeighKey     { return NeighKey{n.NS, n.Dev, n.IP} }
 func (f FDB) Key() FDBKey         { return FDBKey{f.Dev, f.MAC} }
 func (r Route) Key() RouteKey     { return RouteKey{r.NS, r.table(), r.Dst} }
@@ -81,7 +81,10 @@ func (l *line) opt(key string, value any) {
 
 func (l *line) ns(ns string) { l.opt("ns", ns) }
 
-func (l line) String() string { return strings.Join(l, " ") }
+// join is a line without options.
+func join(words ...string) string { return strings.Join(words, " ") }
+
+func (l *line) String() string { return strings.Join(*l, " ") }
 
 func (d Device) String() string {
 	l := line{"device", d.Name, string(d.Kind)}
@@ -113,7 +116,7 @@ func (n Neigh) String() string {
 }
 
 func (f FDB) String() string {
-	return line{"fdb", f.MAC, "dev", f.Dev, "dst", f.Dst.String()}.String()
+	return join("fdb", f.MAC, "dev", f.Dev, "dst", f.Dst.String())
 }
 
 func (r Route) String() string {
@@ -165,11 +168,11 @@ func (p Peer) String() string {
 }
 
 func (a Allowed) String() string {
-	return line{"allowed", a.Prefix.String(), "dev", a.Dev, "peer", a.Peer}.String()
+	return join("allowed", a.Prefix.String(), "dev", a.Dev, "peer", a.Peer)
 }
 
 // String gives the table's name only: a body is many lines, printed by dumps.
-func (t Table) String() string { return line{"table", t.Family, t.Name}.String() }
+func (t Table) String() string { return join("table", t.Family, t.Name) }
 
 func (m Member) String() string {
 	l := line{"member", m.Family, m.Table, m.Set, "{", m.Elem}
@@ -185,7 +188,7 @@ func (a Accept) String() string {
 	if a.V6 {
 		family = "ip6"
 	}
-	return line{"accept", family, a.Chain, a.Match}.String()
+	return join("accept", family, a.Chain, a.Match)
 }
 
 func (s Sysctl) String() string {

@@ -23,7 +23,7 @@ func main() {
 	if err := command(os.Stderr).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "magpie-agent:", err)
 		stop()
-		os.Exit(1) //nolint:forbidigo // the only exit
+		os.Exit(1)
 	}
 }
 

@@ -49,7 +49,7 @@ func (a *agent) openPods() error {
 			kernel.WithSysctls(func() []plan.SysctlKey { return a.pods.Settings() })),
 		Door:   a.host,
 		Ledger: ledger,
-		Now:    time.Now,
+		Now:    time.Now, //nolint:forbidigo // where time enters
 		Report: a.podReport,
 		Wake:   a.bell.ring,
 	})
@@ -64,7 +64,7 @@ func (a *agent) podReport(d cni.Done) {
 	case d.Err != nil:
 		log.Warn("pod network call failed", "code", d.Code, "err", d.Err)
 	case d.Verb == "ADD" || d.Verb == "DEL":
-		log.Info("pod network call", "container", d.Pod.Key.String())
+		log.Info("pod network call", "container", d.Pod.String())
 	default:
 		log.Debug("pod network call")
 	}
@@ -80,7 +80,7 @@ func (a *agent) servePods(ctx context.Context) error {
 	if err := a.pods.Recover(ctx); err != nil {
 		a.log.Warn("not everything an earlier run left could be undone", "err", err)
 	}
-	l, err := listenCNI(filepath.Join(a.config.RunDir, filepath.Base(api.SocketCNI)))
+	l, err := listenCNI(ctx, filepath.Join(a.config.RunDir, filepath.Base(api.SocketCNI)))
 	if err != nil {
 		return err
 	}
@@ -89,20 +89,22 @@ func (a *agent) servePods(ctx context.Context) error {
 	go a.pods.Run(ctx, collectEvery) //nolint:errcheck // ends with ctx
 	server := &socket.Server{
 		Handle: a.pods.Handle, Undelivered: a.pods.Undelivered,
-		Limit: callsAtOnce, Patience: callPatience, Now: time.Now,
+		Limit: callsAtOnce, Patience: callPatience,
+		Now: time.Now, //nolint:forbidigo // where time enters
 	}
 	return server.Serve(ctx, l)
 }
 
 // listenCNI takes over the socket of an agent that is gone. Only root may call.
-func listenCNI(path string) (net.Listener, error) {
+func listenCNI(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make run directory: %w", err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("take over socket: %w", err)
 	}
-	l, err := net.Listen("unix", path)
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("listen for CNI calls: %w", err)
 	}
@@ -117,10 +119,7 @@ func listenCNI(path string) (net.Listener, error) {
 func (a *agent) announce(ctx context.Context, install disk.Installer) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		if a.health.ready() == nil {
-			break
-		}
+	for a.health.ready() != nil {
 		select {
 		case <-ctx.Done():
 			return

@@ -85,7 +85,7 @@ func upSince(p published) time.Time {
 // its peers.
 func reportManifest(p published) (plan.Manifest, error) {
 	report := v1alpha1.LinkReport{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "LinkReport"},
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "LinkReport"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: p.view.Self.Node,
 			// A node that is removed takes its report along.

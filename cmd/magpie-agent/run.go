@@ -82,9 +82,9 @@ func (a *agent) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(f func(context.Context) error) { group.Go(func() error { return f(ctx) }) }
 
-	start(loop(a, "vxlan", vxlan.Plan, a.host.Own(vxlan.Owner)))
-	start(loop(a, "mesh", mesh.Plan, a.host.Own(mesh.Owner)))
-	start(loop(a, "cni", a.pods.Desire, a.pods.World()))
+	start(loop(a, "vxlan", gap, vxlan.Plan, a.host.Own(vxlan.Owner)))
+	start(loop(a, "mesh", gap, mesh.Plan, a.host.Own(mesh.Owner)))
+	start(loop(a, "cni", cni.RepairGap, a.pods.Desire, a.pods.World()))
 	start(a.publishLoop())
 
 	looks := a.bell.listen()
@@ -102,7 +102,7 @@ func (a *agent) run(ctx context.Context) error {
 }
 
 // loop keeps one owner's part of the kernel equal to what its planner wants.
-func loop(a *agent, name string, desire func(fleet.View) (plan.Plan, error), world reconcile.World[plan.Plan]) func(context.Context) error {
+func loop(a *agent, name string, gap time.Duration, desire func(fleet.View) (plan.Plan, error), world reconcile.World[plan.Plan]) func(context.Context) error {
 	noted := func(v fleet.View) (plan.Plan, error) {
 		p, err := desire(v)
 		a.health.note(name, p.Notes)

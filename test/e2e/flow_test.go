@@ -44,7 +44,7 @@ func serve(addr string) error {
 	if err != nil {
 		return err
 	}
-	time.AfterFunc(3*time.Minute, func() { os.Exit(0) }) // stops by itself
+	time.AfterFunc(3*time.Minute, func() { l.Close() }) // stops by itself
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -70,8 +70,8 @@ func ask(addr string) error {
 	for {
 		select {
 		case <-stop:
-			fmt.Println(longest.Milliseconds())
-			return nil
+			_, err := fmt.Fprintln(os.Stdout, longest.Milliseconds())
+			return err
 		case <-time.After(flowBeat):
 		}
 		if _, err := c.Write(one); err != nil {
@@ -96,7 +96,7 @@ func bring(t *testing.T, node string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer self.Close() //nolint:errcheck // only read
+	defer self.Close()
 	cmd := command(t.Context(), labVerb("shell", node, "/bin/sh", "-c",
 		"test -x "+flowProgram+" || { cat > "+flowProgram+".new && chmod +x "+flowProgram+".new && mv "+flowProgram+".new "+flowProgram+"; }")...)
 	cmd.Stdin = self
@@ -138,7 +138,7 @@ func gapWhile(t *testing.T, from, to pod, f func()) time.Duration {
 	time.Sleep(time.Second)
 	f()
 	time.Sleep(time.Second)
-	stdin.Close() //nolint:errcheck // asks for the result
+	stdin.Close()
 	if err := asking.Wait(); err != nil {
 		t.Fatalf("the connection broke: %v\n%s", err, errs.String())
 	}

@@ -23,9 +23,9 @@ import (
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(flowRole); role != "" {
-		os.Exit(flow(role, os.Args[len(os.Args)-1]))
+		os.Exit(flow(role, os.Args[len(os.Args)-1])) //nolint:forbidigo // TestMain
 	}
-	os.Exit(withLab(m))
+	os.Exit(withLab(m)) //nolint:forbidigo // TestMain
 }
 
 // repo is the repository's root; the tests' working folder is test/e2e.
@@ -104,7 +104,7 @@ func on(t *testing.T, node, line string) string {
 	return lab(t, "shell", node, "/bin/sh", "-c", line)
 }
 
-// breaks breaks something until the end of the test.
+// breaks does damage that lasts until the end of the test.
 func breaks(t *testing.T, words ...string) {
 	t.Helper()
 	lab(t, append([]string{"break"}, words...)...)
@@ -123,16 +123,15 @@ func ctl(t *testing.T, words ...string) string {
 }
 
 // within polls until f is nil.
-func within(t *testing.T, patience time.Duration, f func() error) time.Duration {
+func within(t *testing.T, patience time.Duration, f func() error) {
 	t.Helper()
 	start := time.Now()
 	for {
 		err := f()
-		took := time.Since(start)
 		if err == nil {
-			return took
+			return
 		}
-		if took > patience {
+		if time.Since(start) > patience {
 			t.Fatalf("after %v: %v", patience, err)
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -21,13 +21,15 @@ import (
 	"github.com/magpie-edge/magpie/vxlan"
 )
 
-func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) } //nolint:forbidigo // TestMain
 
 const flannelMAC4, flannelMAC6 = "4e:7c:11:22:33:44", "4e:7c:11:22:33:66"
 
 // underlay makes two hosts on one wire, both families.
-func underlay(t *testing.T) (ours, theirs string) {
-	ours, theirs = sandbox.Namespace(t, "ours"), sandbox.Namespace(t, "theirs")
+func underlay(t *testing.T) (ours string) {
+	t.Helper()
+	ours = sandbox.Namespace(t, "ours")
+	sandbox.Namespace(t, "theirs")
 	sandbox.Run(t, `
 		ip -n ours link add eth0 type veth peer name eth0 netns theirs
 		ip -n ours link set eth0 up
@@ -36,7 +38,7 @@ func underlay(t *testing.T) (ours, theirs string) {
 		ip -n theirs addr add 192.168.50.2/24 dev eth0
 		ip -n ours addr add fd50::1/64 dev eth0 nodad
 		ip -n theirs addr add fd50::2/64 dev eth0 nodad`)
-	return ours, theirs
+	return ours
 }
 
 // view is what our node knows: itself, and a neighbour that runs flanneld.
@@ -71,6 +73,7 @@ func view() fleet.View {
 // both families, and a bridge with one pod.
 // Source: flannel pkg/backend/vxlan/{device,vxlan_network}.go.
 func flanneld(t *testing.T, neighbour map[string]string) (pod string) {
+	t.Helper()
 	type backend struct{ VtepMAC string }
 	var four, six backend
 	for key, b := range map[string]*backend{api.FlannelBackendData: &four, api.FlannelBackendV6Data: &six} {
@@ -116,11 +119,12 @@ func flanneld(t *testing.T, neighbour map[string]string) (pod string) {
 
 // magpie makes our side with the product's own planners and door.
 func magpie(t *testing.T, ns string, v fleet.View) (pod string) {
+	t.Helper()
 	host, err := kernel.Open(kernel.Options{Namespace: ns})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { host.Close() }) //nolint:errcheck // the namespace goes away
+	t.Cleanup(func() { host.Close() })
 	pod = sandbox.Namespace(t, "ourpod")
 	overlay, err := vxlan.Plan(v)
 	if err != nil {
@@ -151,7 +155,7 @@ func apply(t *testing.T, host *kernel.Host, owner plan.Owner, want plan.Plan) {
 // makes out of our annotations, both ways and in both families, up to the full
 // MTU, and without a change of address on the way.
 func TestFlannelPeer(t *testing.T) {
-	ours, _ := underlay(t)
+	ours := underlay(t)
 	v := view()
 	theirs := flanneld(t, vxlan.Annotations(v, nil))
 	pod := magpie(t, ours, v)
@@ -184,7 +188,7 @@ func TestFlannelPeer(t *testing.T) {
 // TestTakeOverFlannel moves a node: what flanneld left is taken over with its
 // MAC, so peers that know it need not learn another.
 func TestTakeOverFlannel(t *testing.T) {
-	ours, _ := underlay(t)
+	ours := underlay(t)
 	v := view()
 	const old = "4e:7c:aa:bb:cc:dd"
 	v.Self.VTEPMAC = old // the agent reads it from the annotation or the device

@@ -15,18 +15,18 @@ const patience = 3 * time.Second
 
 // Echo serves TCP and UDP echo on addr ("10.42.1.5:7") in the namespace at
 // path until the test ends.
-func Echo(t testing.TB, path, addr string) {
-	t.Helper()
+func Echo(tb testing.TB, path, addr string) {
+	tb.Helper()
 	var l net.Listener
 	var p net.PacketConn
-	In(t, path, func() (err error) {
+	In(tb, path, func() (err error) {
 		if l, err = net.Listen("tcp", addr); err != nil { //nolint:noctx // closed by the test
 			return err
 		}
 		p, err = net.ListenPacket("udp", addr) //nolint:noctx // closed by the test
 		return err
 	})
-	t.Cleanup(func() { l.Close(); p.Close() }) //nolint:errcheck // ends the goroutines
+	tb.Cleanup(func() { l.Close(); p.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -51,17 +51,18 @@ func Echo(t testing.TB, path, addr string) {
 // Ask sends n bytes from the namespace at path to an Echo and returns nil when
 // they came back within three seconds, and the address they were sent from.
 // network is "tcp" or "udp".
-func Ask(t testing.TB, path, network, addr string, n int) (from string, err error) {
-	t.Helper()
+func Ask(tb testing.TB, path, network, addr string, n int) (from string, err error) {
+	tb.Helper()
 	var c net.Conn
-	In(t, path, func() error {
-		c, err = net.DialTimeout(network, addr, patience)
+	In(tb, path, func() error {
+		d := net.Dialer{Timeout: patience}
+		c, err = d.DialContext(tb.Context(), network, addr)
 		return nil
 	})
 	if err != nil {
 		return "", err
 	}
-	defer c.Close() //nolint:errcheck // nothing to do about it
+	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}

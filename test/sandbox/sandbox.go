@@ -72,8 +72,7 @@ func again() int {
 	}
 	signal.Ignore(os.Interrupt) // the tests get it, too, and clean up
 	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()
 	}
 	if err != nil {
@@ -100,18 +99,18 @@ func furnish() error {
 
 // Namespace makes a named network namespace with its loopback up and returns
 // its path. It goes away with the test.
-func Namespace(t testing.TB, name string) string {
-	t.Helper()
-	Run(t, "ip netns add "+name)
-	t.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() }) //nolint:errcheck,noctx // may be gone
-	Run(t, "ip -n "+name+" link set lo up")
+func Namespace(tb testing.TB, name string) string {
+	tb.Helper()
+	Run(tb, "ip netns add "+name)
+	tb.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() }) //nolint:errcheck,noctx // may be gone
+	Run(tb, "ip -n "+name+" link set lo up")
 	return filepath.Join("/run/netns", name)
 }
 
 // Run runs commands, one a line, words split at spaces, and returns what they
 // printed. A command that fails ends the test.
-func Run(t testing.TB, lines string) string {
-	t.Helper()
+func Run(tb testing.TB, lines string) string {
+	tb.Helper()
 	var all strings.Builder
 	for line := range strings.Lines(lines) {
 		words := strings.Fields(line)
@@ -120,7 +119,7 @@ func Run(t testing.TB, lines string) string {
 		}
 		out, err := exec.Command(words[0], words[1:]...).CombinedOutput() //nolint:noctx // short
 		if err != nil {
-			t.Fatalf("%s: %v\n%s", strings.TrimSpace(line), err, out)
+			tb.Fatalf("%s: %v\n%s", strings.TrimSpace(line), err, out)
 		}
 		all.Write(out)
 	}
@@ -129,8 +128,8 @@ func Run(t testing.TB, lines string) string {
 
 // In calls f on a thread inside the network namespace at path. Sockets that f
 // opens stay in it; goroutines that f starts do not.
-func In(t testing.TB, path string, f func() error) {
-	t.Helper()
+func In(tb testing.TB, path string, f func() error) {
+	tb.Helper()
 	errs := make(chan error, 1)
 	go func() {
 		// Never unlocked: the thread dies with the goroutine, so no other code
@@ -139,7 +138,7 @@ func In(t testing.TB, path string, f func() error) {
 		errs <- enter(path, f)
 	}()
 	if err := <-errs; err != nil {
-		t.Fatalf("in %s: %v", filepath.Base(path), err)
+		tb.Fatalf("in %s: %v", filepath.Base(path), err)
 	}
 }
 
@@ -148,7 +147,7 @@ func enter(path string, f func() error) error {
 	if err != nil {
 		return fmt.Errorf("open namespace: %w", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing to do about it
+	defer unix.Close(fd)
 	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter namespace: %w", err)
 	}

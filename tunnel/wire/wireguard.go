@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -58,13 +59,15 @@ func listenConfig(path string) (net.Listener, error) {
 	if err := os.MkdirAll(configDir, 0o700); err != nil {
 		return nil, err
 	}
-	if c, err := net.Dial("unix", path); err == nil {
+	var d net.Dialer
+	if c, err := d.DialContext(context.Background(), "unix", path); err == nil {
 		return nil, errors.Join(fmt.Errorf("another process serves %s", path), c.Close())
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", path)
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, err
 	}
