@@ -14,7 +14,7 @@ LDFLAGS := -s -w -X github.com/magpie-edge/magpie/internal/version.set=$(VERSION
 # What is not a unit test, by folder; internal/arch compares with what the
 # tests do. NS makes network namespaces of its own (one package at a time: some
 # wait for real clocks), API runs an etcd and a kube-apiserver of its own, E2E
-# runs on a lab.
+# runs on a lab. Their results depend on more than files, so none is cached.
 NS  := kernel cni nodepool/join tunnel/wire cmd/magpiectl/probe test/interop test/walks test/lab/machine test/lab/world test/bench
 API := cluster cmd/magpie-manager test/chart test/join
 E2E := test/e2e test/lab
@@ -60,13 +60,13 @@ lint: ## golangci-lint with the settings of .golangci.yml, and shellcheck
 	@$(LINT) run ./... && git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
 ns: ## tests in network namespaces of their own; no root needed
-	@$(TALLY) ns -p 1 $(call within,$(NS))
+	@$(TALLY) ns -p 1 -count 1 $(call within,$(NS))
 
 api: kubernetes ## tests against a real etcd and kube-apiserver
-	@$(TALLY) api -p 1 $(call within,$(API))
+	@$(TALLY) api -p 1 -count 1 $(call within,$(API))
 
 e2e: kubernetes ## tests on the lab; starts it, and stops it again, if it is not up
-	@$(TALLY) e2e -p 1 -timeout 30m $(filter-out $(call within,$(NS)),$(call within,$(E2E)))
+	@$(TALLY) e2e -p 1 -count 1 -timeout 30m $(filter-out $(call within,$(NS)),$(call within,$(E2E)))
 
 bench: deps build ## measure against Flannel's layout and bare WireGuard, as ratios
 	@go run ./test/bench
