@@ -40,6 +40,8 @@ type planPart struct {
 	Tables map[string]string `json:"tables"`
 	// Steps are what an agent would do now; only if compared.
 	Steps []planStep `json:"steps"`
+	// Unseen is what could not be compared, in words.
+	Unseen []string `json:"unseen"`
 }
 
 // planStep is one write.
@@ -97,7 +99,7 @@ func showPlan(ctx context.Context, e *env, node, from string) error {
 		r.Notes = append(r.Notes, planNote{n.Code, n.Subject, n.Text})
 	}
 	for _, p := range parts {
-		part := planPart{Owner: p.Owner.Name, Items: []string{}, Tables: map[string]string{}, Steps: []planStep{}}
+		part := planPart{Owner: p.Owner.Name, Items: []string{}, Tables: map[string]string{}, Steps: []planStep{}, Unseen: []string{}}
 		for _, s := range plan.Diff(plan.Plan{}, p.Plan) {
 			part.Items = append(part.Items, s.Item.String())
 		}
@@ -108,7 +110,7 @@ func showPlan(ctx context.Context, e *env, node, from string) error {
 			r.Notes = append(r.Notes, planNote{n.Code, n.Subject, n.Text})
 		}
 		if here {
-			if part.Steps, err = compare(ctx, p); err != nil {
+			if part.Steps, part.Unseen, err = compare(ctx, p); err != nil {
 				return err
 			}
 			r.OK = r.OK && len(part.Steps) == 0
@@ -156,6 +158,9 @@ func planText(r planReport) string {
 	var b strings.Builder
 	steps := 0
 	for _, p := range r.Parts {
+		for _, u := range p.Unseen {
+			fmt.Fprintf(&b, "not compared: %s\n", u)
+		}
 		if r.Compared {
 			steps += len(p.Steps)
 			for _, s := range p.Steps {

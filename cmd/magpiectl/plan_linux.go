@@ -4,7 +4,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -17,14 +17,15 @@ import (
 )
 
 // compare looks at what one owner has in this machine's kernel and returns the
-// steps to what it wants. Nothing is written.
-func compare(ctx context.Context, p walk.Part) ([]planStep, error) {
+// steps to what it wants, and what could not be seen from here. Nothing is
+// written.
+func compare(ctx context.Context, p walk.Part) ([]planStep, []string, error) {
 	if os.Geteuid() != 0 {
-		return nil, fmt.Errorf("comparing with the kernel needs root; or name a node with --node, or a file with --from")
+		return nil, nil, errors.New("comparing with the kernel needs root; or name a node with --node, or a file with --from")
 	}
 	host, err := kernel.Open(kernel.Options{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer host.Close()
 	have, err := host.Own(p.Owner, kernel.WithSysctls(func() []plan.SysctlKey {
@@ -35,20 +36,49 @@ func compare(ctx context.Context, p walk.Part) ([]planStep, error) {
 		return keys
 	})).Observe(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	want := p.Plan
 	if p.Owner == cni.Owner {
 		have = withoutPods(have)
 	}
+	unseen := []string{}
+	for _, d := range hidden(have) {
+		have, want = withoutWireGuard(have, d), withoutWireGuard(want, d)
+		unseen = append(unseen, "peers and allowed IPs of "+d+": they are in the agent, whose socket is in its container")
+	}
 	steps := []planStep{}
-	for _, s := range plan.Diff(have, p.Plan) {
+	for _, s := range plan.Diff(have, want) {
 		step := planStep{Op: string(s.Op), Item: s.Item.String()}
 		if s.Was != nil {
 			step.Was = s.Was.String()
 		}
 		steps = append(steps, step)
 	}
-	return steps, nil
+	return steps, unseen, nil
+}
+
+// hidden returns WireGuard devices that some process serves, for the kernel sees
+// their carrier, and whose configuration cannot be read: where WireGuard is not
+// in the kernel it is in the agent, and so is the socket one asks.
+func hidden(have plan.Plan) []string {
+	var out []string
+	for _, d := range have.Devices {
+		carrier, err := os.ReadFile("/sys/class/net/" + d.Name + "/carrier")
+		served := err == nil && strings.TrimSpace(string(carrier)) == "1"
+		if d.Kind != plan.WireGuard && strings.HasPrefix(string(d.Kind), string(plan.WireGuard)) && served {
+			out = append(out, d.Name)
+		}
+	}
+	return out
+}
+
+// withoutWireGuard takes out what is asked of a WireGuard device itself.
+func withoutWireGuard(p plan.Plan, dev string) plan.Plan {
+	p.Devices = slices.DeleteFunc(slices.Clone(p.Devices), func(d plan.Device) bool { return d.Name == dev })
+	p.Peers = slices.DeleteFunc(slices.Clone(p.Peers), func(x plan.Peer) bool { return x.Dev == dev })
+	p.Allowed = slices.DeleteFunc(slices.Clone(p.Allowed), func(a plan.Allowed) bool { return a.Dev == dev })
+	return p
 }
 
 // withoutPods takes out what belongs to single pods, which Part does not hold.

@@ -12,6 +12,6 @@ import (
 )
 
 // compare needs a node's kernel, and nodes are Linux.
-func compare(context.Context, walk.Part) ([]planStep, error) {
-	return nil, errors.New("comparing with the kernel works on a Linux node; name a node with --node, or a file with --from")
+func compare(context.Context, walk.Part) ([]planStep, []string, error) {
+	return nil, nil, errors.New("comparing with the kernel works on a Linux node; name a node with --node, or a file with --from")
 }

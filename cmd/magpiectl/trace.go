@@ -109,6 +109,11 @@ func walkBoth(views []fleet.View, a, b traceEnd, f traceFlags) (traceReport, err
 		return r, err
 	}
 	w := walk.New(views)
+	if a.Host {
+		if src, err = w.Source(a.Node, dst); err != nil {
+			return r, err
+		}
+	}
 	if r.Forward, err = w.Walk(a.Node, walk.Packet{Src: src, Dst: dst, Proto: f.proto, Port: f.port}); err != nil {
 		return r, err
 	}

@@ -79,6 +79,36 @@ func (n *node) route(p Packet, mark uint32) (plan.Route, bool) {
 	return plan.Route{}, false
 }
 
+// Source is the address that the node from itself sends to dst with: the
+// route's, else that of the device the packet leaves by, else its underlay's.
+func (f *Fleet) Source(from string, dst netip.Addr) (netip.Addr, error) {
+	n, err := f.node(from)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	r, ok := n.route(Packet{Dst: dst}, 0)
+	switch {
+	case ok && r.Src.IsValid():
+		return r.Src, nil
+	case ok:
+		return n.address(r.Dev, dst.Is6()), nil
+	}
+	return n.address("", dst.Is6()), nil
+}
+
+// address is the node's on a device, else that of its underlay.
+func (n *node) address(dev string, v6 bool) netip.Addr {
+	for _, a := range n.plan.Addrs {
+		if a.NS == "" && a.Dev == dev && a.Prefix.Addr().Is6() == v6 {
+			return a.Prefix.Addr()
+		}
+	}
+	if v6 {
+		return n.view.Self.Underlay6.Addr
+	}
+	return n.view.Self.Underlay4.Addr
+}
+
 func applies(r plan.Rule, p Packet, mark uint32) bool {
 	switch {
 	case r.V6 != p.Dst.Is6(),

@@ -183,26 +183,12 @@ func (w *walker) filter(hook, oif string) (bool, error) {
 		w.hop("firewall", w.p.Dst.String()+" becomes "+s.to.String(), o.where+": "+o.why)
 		w.p.Dst, w.p.Port = s.to.Addr(), s.to.Port()
 	case actMasquerade:
-		src := w.address(oif)
+		src := w.at.address(oif, w.p.Dst.Is6()) // the kernel takes that of the device
 		w.hop("masquerade", w.p.Src.String()+" becomes "+src.String(), o.where+": "+o.why)
 		w.p.Src = src
 	case actNone, actAccept, actReturn, actJump, actGoto: // it goes on as it is
 	}
 	return true, nil
-}
-
-// address is the one the kernel masquerades with: that of the device the
-// packet leaves by.
-func (w *walker) address(oif string) netip.Addr {
-	for _, a := range w.at.plan.Addrs {
-		if a.Dev == oif && a.Prefix.Addr().Is6() == w.p.Dst.Is6() {
-			return a.Prefix.Addr()
-		}
-	}
-	if w.p.Dst.Is6() {
-		return w.at.view.Self.Underlay6.Addr
-	}
-	return w.at.view.Self.Underlay4.Addr
 }
 
 // leave sends a packet that no route of ours wants by the node's own default

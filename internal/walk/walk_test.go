@@ -204,6 +204,27 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestSource: a node sends to pods with an address that finds its way back,
+// from the device the packet leaves by, and to others with its own.
+func TestSource(t *testing.T) {
+	f := walk.New(walk.Views(world(), 1500))
+	for _, tt := range []struct{ from, dst, want string }{
+		{"a-2", "10.42.3.6", "10.42.4.0"},       // over the overlay
+		{"c-1", "10.42.3.6", "10.42.6.0"},       // by its link
+		{"c-1", "fd42:3::6", "fd42:6::"},        // the same in IPv6
+		{"a-1", "192.168.1.12", "192.168.1.11"}, // its neighbour
+	} {
+		src, err := f.Source(tt.from, netip.MustParseAddr(tt.dst))
+		if err != nil || src.String() != tt.want {
+			t.Errorf("%s to %s: %s, %v, want %s", tt.from, tt.dst, src, err, tt.want)
+		}
+		r, err := f.Walk(tt.from, walk.Packet{Src: src, Dst: netip.MustParseAddr(tt.dst), Proto: "tcp", Port: 80})
+		if err != nil || r.Verdict != walk.Delivered {
+			t.Errorf("%s to %s: %v\n%s", tt.from, tt.dst, err, text(r))
+		}
+	}
+}
+
 // TestFirewall walks single tables: what a rule form means, and that an
 // unknown one is refused.
 func TestFirewall(t *testing.T) {

@@ -236,8 +236,10 @@ func word(err error) string {
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return "no such name"
-	case errors.As(err, &dns):
+	case errors.As(err, &dns) && dns.Server != "":
 		return "no answer from " + dns.Server
+	case errors.As(err, &dns):
+		return silence
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
