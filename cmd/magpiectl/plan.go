@@ -158,27 +158,13 @@ func planText(r planReport) string {
 	var b strings.Builder
 	steps := 0
 	for _, p := range r.Parts {
-		for _, u := range p.Unseen {
-			fmt.Fprintf(&b, "not compared: %s\n", u)
-		}
+		steps += len(p.Steps)
 		if r.Compared {
-			steps += len(p.Steps)
-			for _, s := range p.Steps {
-				fmt.Fprintf(&b, "%s %s\n", s.Op, s.Item)
-				if s.Was != "" {
-					fmt.Fprintf(&b, "  was: %s\n", s.Was)
-				}
-			}
+			writeSteps(&b, p)
 			continue
 		}
 		fmt.Fprintf(&b, "# %s on %s\n", p.Owner, r.Node)
-		for _, i := range p.Items {
-			b.WriteString(i + "\n")
-			for line := range strings.Lines(p.Tables[strings.TrimPrefix(i, "table ")]) {
-				b.WriteString("    " + line)
-			}
-		}
-		b.WriteString("\n")
+		writeItems(&b, p)
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note  %s (%s)\n", n.Subject, n.Code)
@@ -193,4 +179,26 @@ func planText(r planReport) string {
 		fmt.Fprintf(&b, "not ok: %d steps; the agent makes them within a second if it runs\n", steps)
 	}
 	return b.String()
+}
+
+func writeSteps(b *strings.Builder, p planPart) {
+	for _, u := range p.Unseen {
+		fmt.Fprintf(b, "not compared: %s\n", u)
+	}
+	for _, s := range p.Steps {
+		fmt.Fprintf(b, "%s %s\n", s.Op, s.Item)
+		if s.Was != "" {
+			fmt.Fprintf(b, "  was: %s\n", s.Was)
+		}
+	}
+}
+
+func writeItems(b *strings.Builder, p planPart) {
+	for _, i := range p.Items {
+		b.WriteString(i + "\n")
+		for line := range strings.Lines(p.Tables[strings.TrimPrefix(i, "table ")]) {
+			b.WriteString("    " + line)
+		}
+	}
+	b.WriteString("\n")
 }

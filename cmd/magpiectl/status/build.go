@@ -89,15 +89,22 @@ func (b *builder) nodes() {
 		known, domain, placed := b.in.View.Node(n.Name)
 		if placed {
 			out.Domain, out.VTEP = domain.Name, known.VTEPMAC != "" || known.VTEPMAC6 != ""
-			for _, a := range []netip.Addr{known.Addr4, known.Addr6} {
-				if a.IsValid() {
-					out.Addresses = append(out.Addresses, a.String())
-				}
-			}
+			out.Addresses = texts(known.Addr4, known.Addr6)
 		}
 		b.r.Nodes = append(b.r.Nodes, out)
 		b.judge(out, placed)
 	}
+}
+
+// texts prints those addresses that are there.
+func texts(addrs ...netip.Addr) []string {
+	out := []string{}
+	for _, a := range addrs {
+		if a.IsValid() {
+			out = append(out, a.String())
+		}
+	}
+	return out
 }
 
 // judge names the first thing that is wrong with a node: the later ones follow
