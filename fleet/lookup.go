@@ -4,6 +4,7 @@ package fleet
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 )
 
@@ -34,12 +35,11 @@ func (v View) Node(name string) (Node, Domain, bool) {
 
 // Owner returns the node whose pod CIDR holds addr, and its domain.
 func (v View) Owner(addr netip.Addr) (Node, Domain, bool) {
+	holds := func(p netip.Prefix) bool { return p.Contains(addr) }
 	for _, d := range v.Domains {
 		for _, n := range d.Nodes {
-			for _, p := range n.PodCIDRs {
-				if p.Contains(addr) {
-					return n, d, true
-				}
+			if slices.ContainsFunc(n.PodCIDRs, holds) {
+				return n, d, true
 			}
 		}
 	}

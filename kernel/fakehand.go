@@ -92,11 +92,12 @@ func (h *fakeHand) create(d plan.Device) error {
 		if !h.f.there(plan.DeviceKey{NS: d.NS, Name: d.Underlay}) {
 			return fmt.Errorf("underlay %s: %w", d.Underlay, syscall.ENODEV)
 		}
+		clashes := func(other plan.Device) bool {
+			return other.Kind == plan.VXLAN && other.VNI == d.VNI && other.Port == d.Port && other.Local.Is4() == d.Local.Is4()
+		}
 		for _, p := range h.f.owned {
-			for _, other := range p.Devices {
-				if other.Kind == plan.VXLAN && other.VNI == d.VNI && other.Port == d.Port && other.Local.Is4() == d.Local.Is4() {
-					return fmt.Errorf("vni %d port %d is taken by another device: %w", d.VNI, d.Port, syscall.EEXIST)
-				}
+			if slices.ContainsFunc(p.Devices, clashes) {
+				return fmt.Errorf("vni %d port %d is taken by another device: %w", d.VNI, d.Port, syscall.EEXIST)
 			}
 		}
 	case plan.WireGuard:

@@ -58,7 +58,7 @@ func (a *agent) openPods() error {
 
 // podReport logs a finished CNI call.
 func (a *agent) podReport(d cni.Done) {
-	a.health.call(d.Verb, d.Took, d.Err)
+	a.vitals.call(d.Verb, d.Took, d.Err)
 	log := a.log.With("verb", d.Verb, "pod", d.Pod.Namespace+"/"+d.Pod.Name, "took", d.Took.Round(time.Microsecond))
 	switch {
 	case d.Err != nil:
@@ -119,7 +119,7 @@ func listenCNI(ctx context.Context, path string) (net.Listener, error) {
 func (a *agent) announce(ctx context.Context, install disk.Installer) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for a.health.ready() != nil {
+	for a.vitals.ready() != nil {
 		select {
 		case <-ctx.Done():
 			return

@@ -64,17 +64,17 @@ type agent struct {
 	api    *cluster.Agent
 
 	bell   bell
-	health *health
+	vitals *vitals
 	source *source
 	pods   *cni.Server
 }
 
 func (a *agent) run(ctx context.Context) error {
-	a.health = newHealth(a.log, "vxlan", "mesh", "cni")
+	a.vitals = newVitals(a.log, "vxlan", "mesh", "cni")
 	a.source = &source{
 		objects: a.api.Objects, host: a.lookAround, settings: a.config.settings(),
 		path: filepath.Join(a.config.StateDir, filepath.Base(api.FileView)),
-		log:  a.log, changed: a.bell.ring, note: a.health.note,
+		log:  a.log, changed: a.bell.ring, note: a.vitals.note, judge: a.vitals.conditions.view,
 	}
 	if err := a.openPods(); err != nil {
 		return err
@@ -93,7 +93,7 @@ func (a *agent) run(ctx context.Context) error {
 	start(func(ctx context.Context) error { a.bell.follow(ctx, a.api.Wake()); return nil })
 	start(a.api.Run)
 	start(a.servePods)
-	start(func(ctx context.Context) error { return a.health.serve(ctx, api.PortAgentHealth) })
+	start(func(ctx context.Context) error { return a.vitals.serve(ctx, api.PortAgentHealth) })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil // told to stop
@@ -103,14 +103,20 @@ func (a *agent) run(ctx context.Context) error {
 
 // loop keeps one owner's part of the kernel equal to what its planner wants.
 func loop(a *agent, name string, gap time.Duration, desire func(fleet.View) (plan.Plan, error), world reconcile.World[plan.Plan]) func(context.Context) error {
+	j := &judge{conditions: a.vitals.conditions}
 	noted := func(v fleet.View) (plan.Plan, error) {
 		p, err := desire(v)
-		a.health.note(name, p.Notes)
+		a.vitals.note(name, p.Notes)
+		j.wants(p)
 		return p, err
+	}
+	report := func(r reconcile.Round) {
+		a.vitals.report(r)
+		j.round(r)
 	}
 	l := &reconcile.Loop[fleet.View, plan.Plan]{
 		Name: name, Read: a.source.Read, Desire: noted, World: world,
-		Wake: a.bell.listen(), Gap: gap, Every: every, Report: a.health.report,
+		Wake: a.bell.listen(), Gap: gap, Every: every, Report: report,
 	}
 	return l.Run
 }
@@ -120,7 +126,7 @@ func loop(a *agent, name string, gap time.Duration, desire func(fleet.View) (pla
 func (a *agent) publishLoop() func(context.Context) error {
 	l := &reconcile.Loop[published, []plan.Manifest]{
 		Name: "publish", Read: a.readPublished, Desire: manifests, World: a.api.Manifests(fieldManager),
-		Wake: a.bell.listen(), Gap: time.Second, Every: every, Report: a.health.report,
+		Wake: a.bell.listen(), Gap: time.Second, Every: every, Report: a.vitals.report,
 	}
 	return l.Run
 }

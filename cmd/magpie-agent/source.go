@@ -31,6 +31,7 @@ type source struct {
 	log      *slog.Logger
 	changed  func()                         // called after each change of the View
 	note     func(by string, n []plan.Note) // hears what is left out, and why
+	judge    func(*fleet.View, error)       // hears how each refresh went
 
 	view    atomic.Pointer[fleet.View]
 	current []byte // the current View without ReadAt, to tell whether another differs
@@ -51,6 +52,7 @@ func (s *source) Run(ctx context.Context, wake <-chan struct{}) {
 	defer tick.Stop()
 	for {
 		err := s.refresh()
+		s.judge(s.view.Load(), err)
 		if err != nil && !errors.Is(err, reconcile.ErrNotReady) {
 			s.log.Warn("view is not refreshed", "err", err)
 		}

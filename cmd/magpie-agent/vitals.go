@@ -21,8 +21,8 @@ import (
 	"github.com/magpie-edge/magpie/plan"
 )
 
-// health collects what loops report, for metrics, logs and the probes.
-type health struct {
+// vitals collects what loops report, for metrics, logs and the probes.
+type vitals struct {
 	log     *slog.Logger
 	metrics *prometheus.Registry
 	rounds  *prometheus.CounterVec
@@ -30,6 +30,8 @@ type health struct {
 	success *prometheus.GaugeVec
 	calls   *prometheus.HistogramVec
 	noted   *prometheus.GaugeVec
+
+	conditions *conditions
 
 	mu sync.Mutex
 	// errs is the last error of each loop that readiness asks about; before its
@@ -41,8 +43,8 @@ type health struct {
 
 var errNoRound = errors.New("no round yet")
 
-func newHealth(log *slog.Logger, loops ...string) *health {
-	h := &health{
+func newVitals(log *slog.Logger, loops ...string) *vitals {
+	h := &vitals{
 		log:     log,
 		metrics: prometheus.NewRegistry(),
 		rounds: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -61,10 +63,11 @@ func newHealth(log *slog.Logger, loops ...string) *health {
 		noted: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "magpie_notes", Help: "Things that a planner left out, by the reason's code.",
 		}, []string{"loop", "code"}),
-		errs:  map[string]error{},
-		notes: map[string][]plan.Note{},
+		conditions: newConditions(time.Now), //nolint:forbidigo // where time enters
+		errs:       map[string]error{},
+		notes:      map[string][]plan.Note{},
 	}
-	h.metrics.MustRegister(h.rounds, h.steps, h.success, h.calls, h.noted)
+	h.metrics.MustRegister(h.rounds, h.steps, h.success, h.calls, h.noted, h.conditions)
 	for _, l := range loops {
 		h.errs[l] = errNoRound
 	}
@@ -73,7 +76,7 @@ func newHealth(log *slog.Logger, loops ...string) *health {
 
 // report takes the result of one round: one line where something changed or
 // went wrong, none where nothing did.
-func (h *health) report(r reconcile.Round) {
+func (h *vitals) report(r reconcile.Round) {
 	h.rounds.WithLabelValues(r.Loop, result(r.Err)).Inc()
 	h.steps.WithLabelValues(r.Loop).Add(float64(r.Steps))
 	if r.Err == nil {
@@ -95,7 +98,7 @@ func (h *health) report(r reconcile.Round) {
 }
 
 // note takes what a planner left out. What is new is logged, once.
-func (h *health) note(loop string, notes []plan.Note) {
+func (h *vitals) note(loop string, notes []plan.Note) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old := h.notes[loop]
@@ -118,7 +121,7 @@ func (h *health) note(loop string, notes []plan.Note) {
 }
 
 // call takes the result of one CNI call.
-func (h *health) call(op string, took time.Duration, err error) {
+func (h *vitals) call(op string, took time.Duration, err error) {
 	h.calls.WithLabelValues(op, result(err)).Observe(took.Seconds())
 }
 
@@ -131,7 +134,7 @@ func result(err error) string {
 }
 
 // ready is nil when every loop's last round succeeded.
-func (h *health) ready() error {
+func (h *vitals) ready() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var errs []error
@@ -143,9 +146,9 @@ func (h *health) ready() error {
 	return errors.Join(errs...)
 }
 
-// serve answers /healthz, /readyz and /metrics on every address of the node
+// serve answers /healthz, /readyz, /conditions and /metrics on every address of the node
 // until ctx ends. The API that moves packets has no listener at all.
-func (h *health) serve(ctx context.Context, port int) error {
+func (h *vitals) serve(ctx context.Context, port int) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -155,6 +158,7 @@ func (h *health) serve(ctx context.Context, port int) error {
 		}
 		fmt.Fprintln(w, "ok")
 	})
+	mux.Handle("/conditions", h.conditions)
 	mux.Handle("/metrics", promhttp.HandlerFor(h.metrics, promhttp.HandlerOpts{}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	var lc net.ListenConfig

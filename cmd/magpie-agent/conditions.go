@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/internal/health"
+	"github.com/magpie-edge/magpie/internal/reconcile"
+	"github.com/magpie-edge/magpie/plan"
+)
+
+// conditions are what is wrong with this node and worth a person's time. They
+// are shown at /conditions and as a metric.
+type conditions struct {
+	tracker *health.Tracker
+	gauge   *prometheus.Desc
+	now     func() time.Time
+}
+
+func newConditions(now func() time.Time) *conditions {
+	return &conditions{
+		tracker: health.NewTracker(health.Conditions()), now: now,
+		gauge: prometheus.NewDesc("magpie_condition", "Conditions that hold and have lasted, by code.", []string{"code"}, nil),
+	}
+}
+
+// hold says that the condition holds for subject, or that it does not.
+func (c *conditions) hold(code health.Code, subject string, holds bool, detail string) {
+	if holds {
+		c.tracker.Set(code, subject, detail, c.now())
+		return
+	}
+	c.tracker.Clear(code, subject)
+}
+
+// view judges the outcome of reading the fleet: v is nil while there is none.
+func (c *conditions) view(v *fleet.View, err error) {
+	c.hold(health.NotSynced, "", v == nil && errors.Is(err, reconcile.ErrNotReady), fmt.Sprint(err))
+	stale := v != nil && v.Stale
+	detail := ""
+	if stale {
+		detail = "the fleet is as of " + v.ReadAt.Format(time.RFC3339)
+	}
+	c.hold(health.APIUnreachable, "", stale, detail)
+}
+
+// Describe is part of prometheus.Collector.
+func (c *conditions) Describe(ch chan<- *prometheus.Desc) { ch <- c.gauge }
+
+// Collect is part of prometheus.Collector.
+func (c *conditions) Collect(ch chan<- prometheus.Metric) {
+	count := map[health.Code]int{}
+	for _, f := range c.tracker.Shown(c.now()) {
+		count[f.Code]++
+	}
+	for _, known := range health.Conditions() {
+		ch <- prometheus.MustNewConstMetric(c.gauge, prometheus.GaugeValue, float64(count[known.Code]), string(known.Code))
+	}
+}
+
+// ServeHTTP prints one condition a line; nothing is wrong when there is none.
+func (c *conditions) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	for _, f := range c.tracker.Shown(c.now()) {
+		fmt.Fprintln(w, f)
+	}
+}
+
+// judge follows the rounds of one kernel loop: one goroutine, that loop's.
+type judge struct {
+	conditions  *conditions
+	repairs     health.Repairs
+	before, now plan.Plan // what the last two rounds wanted
+	failed      bool      // the round before failed
+}
+
+func (j *judge) wants(p plan.Plan) { j.before, j.now = j.now, p }
+
+// round judges the end of a round. Steps are a repair, and not a change of
+// mind, when the round wanted what the one before had wanted and reached.
+func (j *judge) round(r reconcile.Round) {
+	failing := r.Err != nil && !r.NotReady()
+	changed := j.failed || r.Steps > 0 && len(plan.Diff(j.before, j.now)) > 0
+	subject := "loop " + r.Loop
+	j.conditions.hold(health.LoopFailing, subject, failing, fmt.Sprint(r.Err))
+	j.conditions.hold(health.ForeignWriter, subject, j.repairs.Round(r.At, r.Steps, changed), "see the agent's log")
+	j.failed = r.Err != nil
+}
