@@ -8,6 +8,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/magpie-edge/magpie/test/lab/machine"
 )
@@ -32,8 +33,9 @@ func cables() []cable {
 	return cs
 }
 
-// plug lays one cable unless it is there. When a machine dies its end takes
-// the other end along, so half a cable does not exist.
+// plug lays one cable unless it is there. A machine that dies takes its cables
+// along, but the kernel does so in its own time: an end whose other end is not
+// where it should be belongs to a cable that is going away.
 func plug(lab string, c cable) error {
 	ha, nsA, err := open(lab, c.a)
 	if err != nil {
@@ -47,16 +49,45 @@ func plug(lab string, c cable) error {
 	}
 	defer nsB.Close()
 	defer hb.Close()
-	if _, err := ha.LinkByName(c.devA); err == nil {
+	endA, errA := end(ha, c.a, c.devA)
+	endB, errB := end(hb, c.b, c.devB)
+	if err := errors.Join(errA, errB); err != nil {
+		return err
+	}
+	if endA != nil && endB != nil {
 		return nil
-	} else if _, missing := errors.AsType[netlink.LinkNotFoundError](err); !missing {
-		return fmt.Errorf("look for %s in %s: %w", c.devA, c.a, err)
+	}
+	if err := errors.Join(pull(ha, endA), pull(hb, endB)); err != nil {
+		return fmt.Errorf("pull half a cable from %s:%s to %s:%s: %w", c.a, c.devA, c.b, c.devB, err)
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = c.devA
 	err = ha.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: c.devB, PeerNamespace: netlink.NsFd(int(nsB))})
 	if err != nil {
 		return fmt.Errorf("plug %s:%s to %s:%s: %w", c.a, c.devA, c.b, c.devB, err)
+	}
+	return nil
+}
+
+// end looks for one end of a cable; nil if it is not there.
+func end(h *netlink.Handle, machine, dev string) (netlink.Link, error) {
+	link, err := h.LinkByName(dev)
+	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for %s in %s: %w", dev, machine, err)
+	}
+	return link, nil
+}
+
+// pull removes an end that is there and with it the other one, wherever it is.
+func pull(h *netlink.Handle, link netlink.Link) error {
+	if link == nil {
+		return nil
+	}
+	if err := h.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return err
 	}
 	return nil
 }
