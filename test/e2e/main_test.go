@@ -52,7 +52,12 @@ func withLab(m *testing.M) int {
 		return 1
 	}
 	ctx := context.Background()
-	_, down := try(ctx, labVerb("status")...)
+	status, err := try(ctx, labVerb("status")...)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	ours := strings.Contains(status, "is down") // then it goes down again at the end
 	up := command(ctx, labVerb("up")...)
 	up.Stdout, up.Stderr = os.Stderr, os.Stderr
 	if err := up.Run(); err != nil {
@@ -60,7 +65,7 @@ func withLab(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if down != nil {
+	if ours {
 		if _, err := try(ctx, labVerb("down")...); err != nil {
 			fmt.Fprintln(os.Stderr, "e2e: take down the lab:", err)
 			return 1
