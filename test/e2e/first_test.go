@@ -12,8 +12,10 @@ import (
 	"time"
 )
 
-// firstPacket bounds the measurement.
-const firstPacket = 5 * time.Minute
+// firstPacket is the longest that may pass between a Node's creation and the
+// first packet between a pod on it and a pod of another domain. Most of it is
+// the kubelet, which starts the agent's container.
+const firstPacket = time.Minute
 
 // TestNodeCreatedToFirstPacket removes a Node and lets its kubelet register it
 // anew. `make bench` prints the time.
@@ -21,6 +23,7 @@ func TestNodeCreatedToFirstPacket(t *testing.T) {
 	const node = "c-1"
 	far := newPod(t, "cloud-1")
 	bring(t, far.node)
+	bring(t, node)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	serving := command(ctx, labVerb("shell", far.node, "/usr/bin/env", flowRole+"=serve",
@@ -42,11 +45,11 @@ func TestNodeCreatedToFirstPacket(t *testing.T) {
 	t.Cleanup(func() { on(t, node, p.call("DEL")+"; ip netns del "+p.ns) })
 	script := fmt.Sprintf(`ip netns add %[1]s
 for i in $(seq 1 600); do
-  %[2]s >/dev/null && nsenter --net=/run/netns/%[1]s busybox nc -w 1 %[3]s %[4]d </dev/null && exit 0
+  %[2]s >/dev/null && timeout 1 nsenter --net=/run/netns/%[1]s env `+flowRole+`=ask %[3]s %[4]s </dev/null && exit 0
   %[5]s >/dev/null
   sleep 0.05
 done
-exit 1`, p.ns, p.call("ADD"), far.ip, flowPort, p.call("DEL"))
+exit 1`, p.ns, p.call("ADD"), flowProgram, fmt.Sprintf("%s:%d", far.ip, flowPort), p.call("DEL"))
 	on(t, node, script)
 	took := time.Since(created)
 	t.Logf("Node created to first packet across domains: %.1f s", took.Seconds())
