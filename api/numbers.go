@@ -40,7 +40,7 @@ const (
 
 // MTU limits in bytes.
 const (
-	// MTUMin is the least MTU we give a pod: IPv6's minimum.
+	// MTUMin is the least an operator may ask for: IPv6's minimum.
 	// Source: RFC 8200 section 5.
 	MTUMin = 1280
 	// MTUMax is the largest Ethernet jumbo frame we plan for.

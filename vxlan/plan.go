@@ -3,6 +3,7 @@
 package vxlan
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/magpie-edge/magpie/api"
@@ -20,6 +21,8 @@ const (
 	NoteNoAddress  = "no-address"   // a neighbour has no address of the family
 	NoteNoVTEP     = "no-vtep-mac"  // a neighbour has not published its VTEP's MAC
 	NoteGatewayOff = "gateway-mute" // a link's gateway cannot be reached over the overlay
+	NoteMTUClamped = "mtu-clamped"  // the operator's MTU is more than the underlay carries
+	NoteNarrow     = "mtu-too-small-for-ipv6"
 )
 
 // Plan returns the overlay of the node v.Self. v.Links must be filled.
@@ -88,8 +91,20 @@ func (o overlay) build(p *plan.Plan) {
 			"it has an "+o.word()+" pod CIDR but no "+o.word()+" address to carry the overlay")
 		return
 	}
+	mtu := o.view.OverlayMTU(o.v6)
+	if o.v6 && mtu == 0 {
+		o.note(p, "node "+o.view.Self.Node, NoteNarrow, fmt.Sprintf(
+			"%s, whose MTU is %d, leaves an overlay less than the %d bytes that IPv6 needs: there is no IPv6 overlay",
+			o.underlay.Dev, o.underlay.MTU, api.MTUMin))
+		return
+	}
+	if mtu < o.view.Settings.MTU {
+		o.note(p, "node "+o.view.Self.Node, NoteMTUClamped, fmt.Sprintf(
+			"network.mtu asks for %d bytes, but the %s overlay over %s, whose MTU is %d, carries %d: pods get no more",
+			o.view.Settings.MTU, o.word(), o.underlay.Dev, o.underlay.MTU, mtu))
+	}
 	p.Devices = append(p.Devices, plan.Device{
-		Name: o.device, Kind: plan.VXLAN, MAC: o.mac, MTU: o.view.OverlayMTU(o.v6),
+		Name: o.device, Kind: plan.VXLAN, MAC: o.mac, MTU: mtu,
 		VNI: o.view.Settings.VNI, Port: o.view.Settings.Port,
 		Local: o.underlay.Addr, Underlay: o.underlay.Dev,
 	})
