@@ -159,21 +159,50 @@ EOF
   fi
 }
 
-write_sysctls() {
-  local key value line
-  write_file "$SYSCTLS" 0644 <<'EOF'
+# ra_uplinks prints the devices whose default route the kernel takes from router
+# advertisements: those it has now, and those that an earlier run has noted. A
+# device with accept_ra 0 is somebody else's: systemd-networkd and NetworkManager
+# read advertisements themselves, whether the machine forwards or not.
+ra_uplinks() {
+  local device
+  {
+    awk '$1 == "sysctl" && $2 ~ "/accept_ra$" { sub("^.*/ipv6/conf/", "", $2); sub("/accept_ra$", "", $2); print $2 }' "$MANIFEST"
+    ip -6 -oneline route show default proto ra | awk '{ for (i = 1; i < NF; i++) if ($i == "dev") print $(i + 1) }' |
+      while read -r device; do
+        [[ $(<"/proc/sys/net/ipv6/conf/$device/accept_ra") != 1 ]] || printf '%s\n' "$device"
+      done
+  } | sort -u
+}
+
+# sysctls prints what /etc/sysctl.d gets. Names with slashes: a device may have
+# a dot in its own.
+sysctls() {
+  local device uplinks
+  cat <<'EOF'
 # Written by magpiectl join.
-net.ipv4.ip_forward = 1
+net/ipv4/ip_forward = 1
 EOF
+  uplinks=$(ra_uplinks)
+  [[ -n $uplinks ]] || return 0
+  cat <<'EOF'
+# A host that forwards IPv6 ignores router advertisements, and drops the routes
+# it has from them, unless it is told 2 here.
+EOF
+  for device in $uplinks; do printf 'net/ipv6/conf/%s/accept_ra = 2\n' "$device"; done
+}
+
+write_sysctls() {
+  local key value line text
+  text=$(sysctls)
+  write_file "$SYSCTLS" 0644 <<<"$text"
   while read -r line; do
     [[ $line == *" = "* ]] || continue
     key=/proc/sys/${line%% = *}
-    key=${key//./\/}
     value=${line##* = }
-    [[ $(<"$key") != "$value" ]] || continue
+    [[ -e $key && $(<"$key") != "$value" ]] || continue
     note "sysctl $key $(<"$key")"
     printf '%s' "$value" >"$key"
-    did set "${line%% = *} = $value"
+    did set "$line"
   done <"$SYSCTLS"
 }
 

@@ -130,6 +130,7 @@ undo_files() {
     rmdir -- "$(dirname "$path")" 2>/dev/null || true
   done < <(awk '$1 == "file" { sub(/^file /, ""); print }' "$MANIFEST")
   while read -r key value; do
+    [[ -e $key ]] || continue # of a device that is gone
     printf '%s' "$value" >"$key" && did restored "$key = $value"
   done < <(awk '$1 == "sysctl" { print $2, $3 }' "$MANIFEST")
   systemctl daemon-reload

@@ -56,6 +56,40 @@ good() {
   api_server
 }
 
+# router DEVICE: a neighbour at the other end of the new device DEVICE that can
+# advertise itself; advertise makes it do so once.
+router() {
+  local tries
+  unshare --net sleep 60 &
+  ROUTER=$!
+  until [[ $(readlink "/proc/$ROUTER/ns/net") != $(readlink /proc/self/ns/net) ]]; do sleep 0.02; done
+  ip link add "$1" type veth peer name lan netns "$ROUTER"
+  echo 0 >"/proc/sys/net/ipv6/conf/$1/accept_dad"
+  ip link set "$1" up
+  in_router ip link set lan address 02:00:00:00:00:01 up
+  for tries in {1..100}; do
+    in_router ip -6 address show dev lan -tentative | grep -q fe80 && return
+    sleep 0.05
+  done
+  echo "the router got no address after $tries tries" && return 1
+}
+
+in_router() { nsenter --target "$ROUTER" --net "$@"; }
+
+# Source: RFC 4861 section 4.2: type 134, hop limit 64, a lifetime of 1800 s.
+advertise() {
+  # shellcheck disable=SC2016
+  in_router perl -MSocket=:all -e '
+    socket(my $s, AF_INET6, SOCK_RAW, 58) or die;
+    setsockopt($s, 41, 18, pack("i", 255)) or die;
+    send($s, pack("CCnCCnNN", 134, 0, 0, 64, 0, 1800, 0, 0), 0, pack_sockaddr_in6(0, inet_pton(AF_INET6, "ff02::1"), $ARGV[0])) or die;
+  ' "$(in_router cat /proc/net/dev_mcast | awk '$2 == "lan" { print $1; exit }')"
+  sleep 0.2
+}
+
+# defaults: the default routes of IPv6, without what counts down.
+defaults() { ip -6 -oneline route show default | sed 's/ metric.*//'; }
+
 # files: every file that was made or changed since the machine was, and what is
 # in it; times: the same with when it was written.
 files() { changed -exec sha256sum {} + | sort -k2; }
