@@ -35,9 +35,7 @@ type store struct {
 // stores is all that one process watches.
 type stores struct {
 	byKind map[string]*store
-
-	mu   sync.Mutex
-	ears []chan struct{}
+	bell
 }
 
 func newStores() *stores { return &stores{byKind: map[string]*store{}} }
@@ -89,26 +87,6 @@ func (s *stores) ready() error {
 		}
 	}
 	return nil
-}
-
-// listen returns a new channel that receives after each change.
-func (s *stores) listen() <-chan struct{} {
-	ear := make(chan struct{}, 1)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ears = append(s.ears, ear)
-	return ear
-}
-
-func (s *stores) ring() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, ear := range s.ears {
-		select {
-		case ear <- struct{}{}:
-		default: // the last ring is still unanswered
-		}
-	}
 }
 
 // get returns the stored object, or nil.
