@@ -61,6 +61,14 @@ const (
 	RavenEnableL7        = "enable-l7-proxy"
 )
 
+// The Service in front of magpie-gateway, and the name of the port that agents
+// dial. Its load balancer's addresses are published to every agent.
+const (
+	TunnelServiceNamespace = "kube-system"
+	TunnelServiceName      = "magpie-gateway"
+	TunnelServicePort      = "agents"
+)
+
 // Our own group and its labels. As little as possible: see docs/reference/api.md.
 const (
 	GroupMagpie = "net.magpie.dev"

@@ -32,6 +32,7 @@ func (k kind) gvr() schema.GroupVersionResource { return k.version.WithResource(
 var (
 	nodeKind      = kind{"Node", "nodes", corev1.SchemeGroupVersion, func() runtime.Object { return &corev1.Node{} }}
 	configMapKind = kind{"ConfigMap", "configmaps", corev1.SchemeGroupVersion, func() runtime.Object { return &corev1.ConfigMap{} }}
+	serviceKind   = kind{"Service", "services", corev1.SchemeGroupVersion, func() runtime.Object { return &corev1.Service{} }}
 	poolKind      = kind{"NodePool", "nodepools", appsv1beta2.GroupVersion, func() runtime.Object { return &appsv1beta2.NodePool{} }}
 	gatewayKind   = kind{"Gateway", "gateways", ravenv1beta1.GroupVersion, func() runtime.Object { return &ravenv1beta1.Gateway{} }}
 	sliceKind     = kind{"DomainSlice", "domainslices", v1alpha1.GroupVersion, func() runtime.Object { return &v1alpha1.DomainSlice{} }}

@@ -23,7 +23,7 @@ import (
 )
 
 // Manager is the door of magpie-manager: all Nodes, NodePools, Gateways,
-// LinkReports and DomainSlices.
+// LinkReports and DomainSlices, and where magpie-gateway is dialled.
 type Manager struct {
 	client dynamic.Interface
 	stores *stores
@@ -48,6 +48,10 @@ func NewManager(cfg *rest.Config) (*Manager, error) {
 	}
 	raven := fields.OneTermEqualSelector("metadata.name", api.RavenConfigName)
 	if err := m.stores.watch(cfg, configMapKind, api.RavenConfigNamespace, raven, trimManager); err != nil {
+		return nil, err
+	}
+	tunnel := fields.OneTermEqualSelector("metadata.name", api.TunnelServiceName)
+	if err := m.stores.watch(cfg, serviceKind, api.TunnelServiceNamespace, tunnel, trimManager); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -77,6 +81,9 @@ func (m *Manager) Objects() (fleet.Cluster, error) {
 	}
 	if c, ok := m.stores.get(configMapKind.name, api.RavenConfigNamespace, api.RavenConfigName).(*corev1.ConfigMap); ok {
 		out.RavenConfig = c.Data
+	}
+	if s, ok := m.stores.get(serviceKind.name, api.TunnelServiceNamespace, api.TunnelServiceName).(*corev1.Service); ok {
+		out.TunnelService = s
 	}
 	return out, nil
 }

@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 )
@@ -66,6 +69,23 @@ func (b *builder) slice(s v1alpha1.DomainSlice) {
 		d.Gateways = append(d.Gateways, b.gateway(g))
 	}
 	d.Extra = append(d.Extra, b.prefixes(s.Spec.ExtraCIDRs, "domain "+s.Spec.Domain)...)
+	for _, text := range s.Spec.Tunnels {
+		if !isHostPort(text) {
+			b.problem("domain %s: tunnel %q is not host:port", s.Spec.Domain, text)
+			continue
+		}
+		d.Tunnels = append(d.Tunnels, text)
+	}
+}
+
+// isHostPort accepts what Dial can: an address or a DNS name, and a port.
+func isHostPort(text string) bool {
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		return ap.Port() != 0
+	}
+	host, port, ok := strings.Cut(text, ":")
+	n, err := strconv.ParseUint(port, 10, 16)
+	return ok && err == nil && n != 0 && len(validation.IsDNS1123Subdomain(host)) == 0
 }
 
 func (b *builder) node(n v1alpha1.SliceNode) Node {
@@ -124,6 +144,8 @@ func (b *builder) sorted() []Domain {
 		d.Nodes = slices.CompactFunc(d.Nodes, func(x, y Node) bool { return x.Name == y.Name })
 		slices.SortStableFunc(d.Gateways, func(x, y Gateway) int { return cmp.Compare(x.Node, y.Node) })
 		d.Gateways = slices.CompactFunc(d.Gateways, func(x, y Gateway) bool { return x.Node == y.Node })
+		slices.Sort(d.Tunnels)
+		d.Tunnels = slices.Compact(d.Tunnels)
 		out = append(out, *d)
 	}
 	slices.SortFunc(out, func(x, y Domain) int { return cmp.Compare(x.Name, y.Name) })

@@ -188,3 +188,33 @@ func TestMACIsLocalUnicastAndStable(t *testing.T) {
 		t.Errorf("%s is not a locally administered unicast address", a)
 	}
 }
+
+func TestTunnels(t *testing.T) {
+	cloud := func(domain string, tunnels ...string) v1alpha1.DomainSlice {
+		s := slice(domain, member(domain+"-1", "10.0.0.11", "10.42.1.0/24"))
+		s.Spec.Cloud, s.Spec.Tunnels = true, tunnels
+		return s
+	}
+	in := fleet.Objects{Slices: []v1alpha1.DomainSlice{
+		cloud("gw-cloud", "203.0.113.11:443", "lb.example.com:443"),
+		cloud("gw-cloud", "[2001:db8::1]:443", "203.0.113.11:443"),
+		cloud("gw-east", "198.51.100.1:8443", "203.0.113.11:443", "no-port", ":443", "1.2.3.4:0", "a b:443", "2001:db8::1:443"),
+		slice("gw-shop-a", member("a-1", "192.168.1.11", "10.42.3.0/24")),
+	}}
+	for self, want := range map[string][]string{
+		"a-1":       {"198.51.100.1:8443", "203.0.113.11:443", "[2001:db8::1]:443", "lb.example.com:443"},
+		"gw-east-1": nil,
+	} {
+		in.Node = node(self)
+		v, problems, err := fleet.Build(in, fleet.Host{}, fleet.Settings{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, v.Tunnels()); d != "" {
+			t.Errorf("%s dials (-want +got):\n%s", self, d)
+		}
+		if len(problems) != 5 {
+			t.Errorf("problems: %q", problems)
+		}
+	}
+}

@@ -22,4 +22,7 @@ type Cluster struct {
 	// RavenConfig is the data of ConfigMap kube-system/raven-cfg; nil if there
 	// is none, which means that both switches are on.
 	RavenConfig map[string]string `json:"ravenConfig,omitempty"`
+	// TunnelService is the Service in front of magpie-gateway; nil if there is
+	// none.
+	TunnelService *corev1.Service `json:"tunnelService,omitempty"`
 }

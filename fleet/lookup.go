@@ -33,6 +33,22 @@ func (v View) Node(name string) (Node, Domain, bool) {
 	return Node{}, Domain{}, false
 }
 
+// Tunnels returns where this node dials magpie-gateway, sorted. A node of a
+// cloud domain dials nobody: gateways reach it at its own address.
+func (v View) Tunnels() []string {
+	var out []string
+	for _, d := range v.Domains {
+		if d.Cloud && d.Name == v.Self.Domain {
+			return nil
+		}
+		if d.Cloud {
+			out = append(out, d.Tunnels...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // Owner returns the node whose pod CIDR holds addr, and its domain.
 func (v View) Owner(addr netip.Addr) (Node, Domain, bool) {
 	holds := func(p netip.Prefix) bool { return p.Contains(addr) }

@@ -93,6 +93,9 @@ type Domain struct {
 	Gateways []Gateway `json:"gateways,omitempty"`
 	// Extra are CIDRs the domain owns beside its nodes' pod CIDRs.
 	Extra []netip.Prefix `json:"extra,omitempty"`
+	// Tunnels are where agents dial magpie-gateway, "host:port", sorted; the
+	// host is an address or a name. Empty in an edge domain.
+	Tunnels []string `json:"tunnels,omitempty"`
 }
 
 // Node is one node of the fleet, as others see it.

@@ -85,6 +85,11 @@ func (w *world) makeGateway(d *domain) (*ravenv1beta1.Gateway, error) {
 		}
 		g.Spec.Endpoints = append(g.Spec.Endpoints, e)
 	}
+	if d.cloud {
+		proxies := w.proxyEndpoints(g.Spec.Endpoints)
+		g.Spec.Endpoints = append(g.Spec.Endpoints, proxies...)
+		g.Spec.ProxyConfig.Replicas = len(proxies)
+	}
 	hash, err := hashOf(g.Spec)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,8 @@ const (
 	NoteBadCIDR         = "bad-cidr"
 	NoteCIDROverlap     = "cidr-overlap"
 	NoteExposeType      = "expose-type-not-supported"
+	NoteProxyOff        = "proxy-off"
+	NoteProxyAddress    = "proxy-without-address"
 )
 
 func (p *Plan) add(object any, subresource string) error {

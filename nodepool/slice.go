@@ -27,7 +27,8 @@ func Slices(in fleet.Cluster, vni int) (Plan, error) {
 	p := Plan{Notes: w.notes}
 	for _, d := range w.domains {
 		gateways, notes := w.sliceGateways(d)
-		p.Notes = append(p.Notes, notes...)
+		tunnels, more := w.sliceTunnels(d)
+		p.Notes = append(append(p.Notes, notes...), more...)
 		if len(d.nodes) == 0 {
 			continue // no CIDR to reach and nobody to tell
 		}
@@ -43,7 +44,7 @@ func Slices(in fleet.Cluster, vni int) (Plan, error) {
 				p.Notes = append(p.Notes, notes...)
 			}
 			if i == 0 {
-				s.Spec.Gateways, s.Spec.ExtraCIDRs = gateways, w.extra[d.name]
+				s.Spec.Gateways, s.Spec.ExtraCIDRs, s.Spec.Tunnels = gateways, w.extra[d.name], tunnels
 			}
 			if err := p.add(s, ""); err != nil {
 				return Plan{}, err

@@ -31,7 +31,7 @@ func (w *world) sliceGateways(d *domain) ([]v1alpha1.SliceGateway, []plan.Note) 
 		if r := w.reports[c.NodeName]; r != nil {
 			g.PublicKey, g.MTU = r.Spec.PublicKey, r.Spec.MTU
 		}
-		if at, ok := endpointOf(c, d.node(c.NodeName)); ok {
+		if at, ok := endpointOf(c, d.node(c.NodeName), api.PortLinks); ok {
 			g.Endpoints = []string{at.String()}
 			dialled = true
 		}
@@ -80,8 +80,8 @@ func (w *world) whyNone(d *domain) (note *plan.Note, silent bool) {
 	return nil, false
 }
 
-// endpointOf returns where peers dial the candidate.
-func endpointOf(e ravenv1beta1.Endpoint, n *corev1.Node) (netip.AddrPort, bool) {
+// endpointOf returns where the candidate is dialled; port is the default.
+func endpointOf(e ravenv1beta1.Endpoint, n *corev1.Node, port int) (netip.AddrPort, bool) {
 	if e.UnderNAT {
 		return netip.AddrPort{}, false
 	}
@@ -89,7 +89,7 @@ func endpointOf(e ravenv1beta1.Endpoint, n *corev1.Node) (netip.AddrPort, bool) 
 	if err != nil {
 		return netip.AddrPort{}, false
 	}
-	port := cmp.Or(e.PublicPort, e.Port, api.PortLinks)
+	port = cmp.Or(e.PublicPort, e.Port, port)
 	if port < 1 || port > 65535 {
 		return netip.AddrPort{}, false
 	}

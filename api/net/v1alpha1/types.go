@@ -43,6 +43,10 @@ type DomainSliceSpec struct {
 	Gateways []SliceGateway `json:"gateways,omitempty"`
 	// ExtraCIDRs the domain owns beside pod CIDRs; in its first slice only.
 	ExtraCIDRs []string `json:"extraCIDRs,omitempty"`
+	// Tunnels are where agents dial magpie-gateway, "host:port" with an address
+	// or a name, sorted; in the first slice of a cloud domain only.
+	// +kubebuilder:validation:MaxItems=64
+	Tunnels []string `json:"tunnels,omitempty"`
 }
 
 // SliceNode is one node as its neighbours need it.
