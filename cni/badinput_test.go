@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -20,7 +19,7 @@ import (
 // raw runs magpie-cni as a runtime would, with any environment and input.
 func (n *node) raw(env map[string]string, stdin string) (exit int, stdout string) {
 	n.t.Helper()
-	cmd := exec.CommandContext(n.t.Context(), filepath.Join(os.Getenv(inside), cni.Program))
+	cmd := exec.CommandContext(n.t.Context(), filepath.Join(n.bin(), cni.Program))
 	cmd.Env = []string{"MAGPIE_CNI_SOCKET=" + n.sock}
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/magpie-edge/magpie/api"
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
 // TestKernelBandwidth sends for a second each way and compares with the limit.
@@ -55,12 +56,12 @@ func TestKernelBandwidth(t *testing.T) {
 // flood returns the rate in bits per second that a receiver sees for a second.
 func flood(t *testing.T, from, to string, addr netip.Addr) float64 {
 	t.Helper()
-	l, err := in(t, to, func() (net.Listener, error) { return net.Listen("tcp4", "0.0.0.0:5001") }) //nolint:noctx // local
+	l, err := sandbox.At(to, func() (net.Listener, error) { return net.Listen("tcp4", "0.0.0.0:5001") }) //nolint:noctx // local
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c, err := in(t, from, func() (net.Conn, error) {
+	c, err := sandbox.At(from, func() (net.Conn, error) {
 		return (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", netip.AddrPortFrom(addr, 5001).String())
 	})
 	if err != nil {

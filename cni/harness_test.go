@@ -5,23 +5,19 @@ package cni_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
-	"golang.org/x/sys/unix"
 
 	"github.com/magpie-edge/magpie/cni"
 	"github.com/magpie-edge/magpie/cni/disk"
@@ -30,80 +26,30 @@ import (
 	"github.com/magpie-edge/magpie/internal/reconcile"
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
-// inside marks the process that runs in namespaces of its own; its value is
-// the folder with the executables.
-const inside = "MAGPIE_CNI_TEST_BIN"
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) } //nolint:forbidigo // how a TestMain ends
 
-// TestMain runs the tests in a new network and mount namespace (and a new user
-// namespace when we are not root), so that they never touch the host.
-func TestMain(m *testing.M) {
-	if os.Getenv(inside) == "" {
-		os.Exit(outside()) //nolint:forbidigo // the main of tests
-	}
-	if err := furnish(); err != nil {
-		fmt.Fprintln(os.Stderr, "prepare namespaces:", err)
-		os.Exit(1) //nolint:forbidigo // the main of tests
-	}
-	os.Exit(m.Run()) //nolint:forbidigo // the main of tests
-}
-
-// outside builds magpie-cni, starts this program again, inside, and waits.
-func outside() int {
-	bin, err := os.MkdirTemp("", "magpie-cni-test-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(bin)
-	build := exec.Command("go", "build", "-o", bin, "github.com/magpie-edge/magpie/cmd/magpie-cni") //nolint:noctx // ends by itself
+// programs builds magpie-cni, once, into a folder that goes away with the
+// namespaces, and returns the folder.
+var programs = sync.OnceValues(func() (string, error) {
+	const dir = "/run/magpie-cni-test"
+	build := exec.Command("go", "build", "-o", dir+"/", "github.com/magpie-edge/magpie/cmd/magpie-cni")
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build magpie-cni: %v\n%s", err, out)
-		return 1
+		return "", fmt.Errorf("build magpie-cni: %w\n%s", err, out)
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // ends with its tests
-	cmd.Env = append(os.Environ(), inside+"="+bin)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
-	signal.Ignore(os.Interrupt) // the tests get it, too, and clean up
-	err = cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return exit.ExitCode()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "run in new namespaces:", err)
-		return 1
-	}
-	return 0
-}
+	return dir, nil
+})
 
-func furnish() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
-		return fmt.Errorf("mount /run: %w", err)
-	}
-	if err := os.Setenv("XTABLES_LOCKFILE", "/run/xtables.lock"); err != nil {
-		return err
-	}
-	// Package net looks once, when it first listens, whether there is ::1.
-	// Pods of these tests have none.
-	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil { //nolint:noctx // at start
-		return fmt.Errorf("set lo up: %w: %s", err, out)
-	}
-	l, err := net.Listen("tcp", "[::1]:0") //nolint:noctx // local
+// bin is programs for a test.
+func (n *node) bin() string {
+	n.t.Helper()
+	dir, err := programs()
 	if err != nil {
-		return err
+		n.t.Fatal(err)
 	}
-	_ = l.Close()
-	return os.MkdirAll("/run/netns", 0o755)
+	return dir
 }
 
 // node is one node: a network namespace with an uplink to a namespace
@@ -317,31 +263,17 @@ func (n *node) cni(version string) (*libcni.CNIConfig, *libcni.NetworkConfigList
 		n.t.Fatalf("list has version %s, want %s", list.CNIVersion, version)
 	}
 	n.t.Setenv("MAGPIE_CNI_SOCKET", n.sock)
-	return libcni.NewCNIConfigWithCacheDir([]string{os.Getenv(inside)}, filepath.Join(n.dir, "cache"), nil), list
+	return libcni.NewCNIConfigWithCacheDir([]string{n.bin()}, filepath.Join(n.dir, "cache"), nil), list
 }
 
-// newNS makes a named network namespace and returns its path.
+// newNS makes a network namespace whose name begins with prefix and returns
+// its path.
 func newNS(t *testing.T, prefix string) string {
 	t.Helper()
-	id := fmt.Sprintf("%s-%d", prefix, serial.next())
-	run(t, "ip", "netns", "add", id)
-	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", id).Run() }) //nolint:noctx // after the test's context
-	return "/run/netns/" + id
+	return sandbox.Namespace(t, fmt.Sprintf("%s-%d", prefix, serial.Add(1)))
 }
 
-var serial counter
-
-type counter struct {
-	mu sync.Mutex
-	n  int
-}
-
-func (c *counter) next() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n++
-	return c.n
-}
+var serial atomic.Int64
 
 func name(path string) string { return filepath.Base(path) }
 
@@ -352,29 +284,4 @@ func run(t *testing.T, args ...string) string {
 		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return string(out)
-}
-
-// in calls f on a thread inside the namespace. Sockets made by f stay there.
-func in[T any](t *testing.T, ns string, f func() (T, error)) (T, error) {
-	t.Helper()
-	type outcome struct {
-		v   T
-		err error
-	}
-	c := make(chan outcome)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		fd, err := unix.Open(ns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err == nil {
-			err = unix.Setns(fd, unix.CLONE_NEWNET)
-			_ = unix.Close(fd)
-		}
-		var v T
-		if err == nil {
-			v, err = f()
-		}
-		c <- outcome{v, err}
-	}()
-	o := <-c
-	return o.v, o.err
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
 func mapping(proto string, host, container int, ip string) map[string]any {
@@ -106,7 +108,7 @@ func TestKernelPortMovesWithItsPod(t *testing.T) {
 		t.Cleanup(func() { _ = s.Close() })
 	}
 	serve(a)
-	client, err := in(t, n.outside(), func() (net.Conn, error) { return net.Dial("udp", "192.168.1.11:5353") }) //nolint:noctx // local
+	client, err := sandbox.At(n.outside(), func() (net.Conn, error) { return net.Dial("udp", "192.168.1.11:5353") }) //nolint:noctx // local
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,12 +144,12 @@ func TestKernelPortMovesWithItsPod(t *testing.T) {
 func TestKernelSCTP(t *testing.T) {
 	n := newNode(t)
 	p := n.added(mapping("sctp", 9000, 90, ""))
-	server, err := in(t, p.rt.NetNS, func() (net.PacketConn, error) { return net.ListenPacket("ip4:132", "0.0.0.0") }) //nolint:noctx // local
+	server, err := sandbox.At(p.rt.NetNS, func() (net.PacketConn, error) { return net.ListenPacket("ip4:132", "0.0.0.0") }) //nolint:noctx // local
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	client, err := in(t, n.outside(), func() (net.Conn, error) { return net.Dial("ip4:132", nodes4.Addr().String()) }) //nolint:noctx // local
+	client, err := sandbox.At(n.outside(), func() (net.Conn, error) { return net.Dial("ip4:132", nodes4.Addr().String()) }) //nolint:noctx // local
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
 const patience = 2 * time.Second
@@ -51,7 +53,7 @@ func meet(t *testing.T, client, server, network string, to, at netip.AddrPort) s
 func listen(t *testing.T, ns, network string, at netip.AddrPort) (io.Closer, error) {
 	t.Helper()
 	if network == "udp" {
-		c, err := in(t, ns, func() (*net.UDPConn, error) { return net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)) })
+		c, err := sandbox.At(ns, func() (*net.UDPConn, error) { return net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)) })
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +69,7 @@ func listen(t *testing.T, ns, network string, at netip.AddrPort) (io.Closer, err
 		}()
 		return c, nil
 	}
-	l, err := in(t, ns, func() (net.Listener, error) { return net.Listen("tcp", at.String()) }) //nolint:noctx // local
+	l, err := sandbox.At(ns, func() (net.Listener, error) { return net.Listen("tcp", at.String()) }) //nolint:noctx // local
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +90,7 @@ func listen(t *testing.T, ns, network string, at netip.AddrPort) (io.Closer, err
 // call asks a server which address it sees.
 func call(t *testing.T, ns, network string, to netip.AddrPort) seen {
 	t.Helper()
-	from, err := in(t, ns, func() (netip.Addr, error) {
+	from, err := sandbox.At(ns, func() (netip.Addr, error) {
 		c, err := (&net.Dialer{Timeout: patience}).DialContext(t.Context(), network, to.String())
 		if err != nil {
 			return netip.Addr{}, err

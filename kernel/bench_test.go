@@ -11,6 +11,7 @@ import (
 
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
 // median reports the middle of what was measured, which a neighbour on the
@@ -25,7 +26,7 @@ func median(b *testing.B, what string, took []time.Duration) {
 // BenchmarkPod is what ADD and DEL of a dual-stack pod cost inside the agent.
 func BenchmarkPod(b *testing.B) {
 	h := newHost(b, kernel.Options{})
-	ns := newNS(b, "pod1")
+	ns := sandbox.Namespace(b, "pod1")
 	want := pod(ns, 1)
 	w := h.Own(podOwner)
 	var add, del []time.Duration

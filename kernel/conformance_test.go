@@ -21,6 +21,7 @@ import (
 	"github.com/magpie-edge/magpie/internal/reconcile"
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
 // place is a kernel under test: the real one in fresh namespaces, or the fake.
@@ -45,24 +46,24 @@ func newReal(tb testing.TB) place {
 func (r realPlace) own(o plan.Owner, options ...kernel.OwnOption) reconcile.World[plan.Plan] {
 	return r.host.Own(o, options...)
 }
-func (r realPlace) addNS(name string) string { return newNS(r.t, name) }
+func (r realPlace) addNS(name string) string { return sandbox.Namespace(r.t, name) }
 
 // deleteNS waits, too: the kernel clears a namespace away when it has time.
 func (r realPlace) deleteNS(path string) {
-	count := func() int { return strings.Count(run(r.t, "ip -n host -o link"), "\n") }
+	count := func() int { return strings.Count(sandbox.Run(r.t, "ip -n host -o link"), "\n") }
 	before := count()
-	run(r.t, "ip netns del "+filepath.Base(path))
+	sandbox.Run(r.t, "ip netns del "+filepath.Base(path))
 	for i := 0; count() == before && i < 200; i++ {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-func (r realPlace) deleteDevice(name string) { run(r.t, "ip -n host link del "+name) }
+func (r realPlace) deleteDevice(name string) { sandbox.Run(r.t, "ip -n host link del "+name) }
 func (r realPlace) addDevice(name string, addr netip.Prefix) {
-	run(r.t, "ip -n host link add "+name+" type veth peer name far-"+name)
-	run(r.t, "ip -n host link set far-"+name+" up")
-	run(r.t, "ip -n host link set "+name+" up")
-	run(r.t, "ip -n host addr add "+addr.String()+" dev "+name)
+	sandbox.Run(r.t, "ip -n host link add "+name+" type veth peer name far-"+name)
+	sandbox.Run(r.t, "ip -n host link set far-"+name+" up")
+	sandbox.Run(r.t, "ip -n host link set "+name+" up")
+	sandbox.Run(r.t, "ip -n host addr add "+addr.String()+" dev "+name)
 }
 
 type fakePlace struct{ f *kernel.Fake }

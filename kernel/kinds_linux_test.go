@@ -14,11 +14,12 @@ import (
 
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
 func TestKernelShape(t *testing.T) {
 	h := newHost(t, kernel.Options{})
-	ns := newNS(t, "pod1")
+	ns := sandbox.Namespace(t, "pod1")
 	want := pod(ns, 1)
 	want = plan.Plan{Devices: want.Devices}
 	w := h.Own(podOwner, kernel.WithNamespaces(func() []string { return []string{ns} }))
@@ -37,7 +38,7 @@ func TestKernelShape(t *testing.T) {
 		"tc -n host qdisc replace dev magi1 root handle 1: tbf rate 1mbit burst 10kb latency 50ms",
 		"ip -n host link del magi1",
 	} {
-		run(t, change)
+		sandbox.Run(t, change)
 		if n := converge(t, w, want); n == 0 {
 			t.Errorf("%s: not seen", change)
 		}
@@ -81,26 +82,26 @@ func testAccept(t *testing.T) {
 		{Chain: "INPUT", Match: "-p udp -m udp --dport 8472"},
 		{V6: true, Chain: "FORWARD", Match: "-d fd42::/48"},
 	}}
-	run(t, "ip netns exec host iptables -A FORWARD -s 10.42.0.0/16 -j ACCEPT")
-	run(t, "ip netns exec host iptables -P FORWARD DROP")
+	sandbox.Run(t, "ip netns exec host iptables -A FORWARD -s 10.42.0.0/16 -j ACCEPT")
+	sandbox.Run(t, "ip netns exec host iptables -P FORWARD DROP")
 	converge(t, w, want)
 	settled(t, w, want)
 	wake := h.Watch(t.Context())
 	time.Sleep(300 * time.Millisecond) // until it listens
-	run(t, "ip netns exec host iptables -D FORWARD -s 10.42.0.0/16 -m comment --comment magpie:mesh -j ACCEPT")
+	sandbox.Run(t, "ip netns exec host iptables -D FORWARD -s 10.42.0.0/16 -m comment --comment magpie:mesh -j ACCEPT")
 	select {
 	case <-wake:
 	case <-time.After(time.Second):
 		t.Error("a deleted accept woke nobody")
 	}
-	run(t, "ip netns exec host ip6tables -F FORWARD")
+	sandbox.Run(t, "ip netns exec host ip6tables -F FORWARD")
 	if n := converge(t, w, want); n != 2 {
 		t.Errorf("repaired with %d writes, want 2", n)
 	}
 	settled(t, w, want)
 	converge(t, w, plan.Plan{})
 	settled(t, w, plan.Plan{})
-	if got, want := run(t, "ip netns exec host iptables -S FORWARD"), "-P FORWARD DROP\n-A FORWARD -s 10.42.0.0/16 -j ACCEPT\n"; got != want {
+	if got, want := sandbox.Run(t, "ip netns exec host iptables -S FORWARD"), "-P FORWARD DROP\n-A FORWARD -s 10.42.0.0/16 -j ACCEPT\n"; got != want {
 		t.Errorf("left:\n%s", got)
 	}
 }
@@ -115,7 +116,7 @@ func TestKernelRule(t *testing.T) {
 	}}
 	converge(t, w, want)
 	settled(t, w, want)
-	run(t, "ip -n host rule del priority 2471")
+	sandbox.Run(t, "ip -n host rule del priority 2471")
 	converge(t, w, want)
 	settled(t, w, want)
 	converge(t, w, plan.Plan{})
@@ -174,9 +175,9 @@ func TestKernelWireGuard(t *testing.T) {
 		{"no psk", func() { want.Peers[0].PresharedRef = "" }},
 		{"mtu", func() { want.Devices[0].MTU = 1380 }},
 		{"port", func() { want.Devices[0].ListenPort = 45002 }},
-		{"down", func() { run(t, "ip -n host link set mag-wg0 down") }},
+		{"down", func() { sandbox.Run(t, "ip -n host link set mag-wg0 down") }},
 		{"rotate own key", func() { want.Devices[0].PublicKey = newKey(t, k) }},
-		{"device deleted", func() { run(t, "ip -n host link del mag-wg0") }},
+		{"device deleted", func() { sandbox.Run(t, "ip -n host link del mag-wg0") }},
 		{"endpoint left to the peer", func() { want.Peers[0].Endpoint = netip.AddrPort{} }},
 		{"drop a prefix", func() { want.Allowed = want.Allowed[:2] }},
 		{"a peer leaves", func() { want.Peers, want.Allowed = want.Peers[1:], want.Allowed[1:] }},

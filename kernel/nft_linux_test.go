@@ -8,6 +8,7 @@ import (
 
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
 var meshOwner = plan.Owner{Name: "mesh", Proto: 203}
@@ -128,5 +129,5 @@ func TestKernelTable(t *testing.T) {
 // nft runs the nft program in the test's host.
 func nft(tb testing.TB, args string) string {
 	tb.Helper()
-	return run(tb, "ip netns exec host nft "+args)
+	return sandbox.Run(tb, "ip netns exec host nft "+args)
 }

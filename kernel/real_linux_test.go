@@ -12,6 +12,7 @@ import (
 	"github.com/magpie-edge/magpie/internal/reconcile"
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
 var (
@@ -71,10 +72,10 @@ func overlay() plan.Plan {
 // underlay gives the test's host an eth0.
 func underlay(tb testing.TB) {
 	tb.Helper()
-	run(tb, "ip -n host link add eth0 type veth peer name far")
-	run(tb, "ip -n host link set eth0 up")
-	run(tb, "ip -n host link set far up")
-	run(tb, "ip -n host addr add 192.168.1.11/24 dev eth0")
+	sandbox.Run(tb, "ip -n host link add eth0 type veth peer name far")
+	sandbox.Run(tb, "ip -n host link set eth0 up")
+	sandbox.Run(tb, "ip -n host link set far up")
+	sandbox.Run(tb, "ip -n host addr add 192.168.1.11/24 dev eth0")
 }
 
 // converge applies want to what is there and returns the number of writes.
@@ -108,7 +109,7 @@ func settled(tb testing.TB, w reconcile.World[plan.Plan], want plan.Plan) {
 
 func TestKernelPod(t *testing.T) {
 	h := newHost(t, kernel.Options{})
-	ns := newNS(t, "pod1")
+	ns := sandbox.Namespace(t, "pod1")
 	want := pod(ns, 1)
 	w := h.Own(podOwner, kernel.WithNamespaces(func() []string { return []string{ns} }))
 	converge(t, w, want)

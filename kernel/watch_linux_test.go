@@ -11,6 +11,7 @@ import (
 
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
 // TestKernelWatch: every kind that announces itself wakes within a second,
@@ -18,7 +19,7 @@ import (
 func TestKernelWatch(t *testing.T) {
 	h := newHost(t, kernel.Options{})
 	underlay(t)
-	ns := newNS(t, "pod1")
+	ns := sandbox.Namespace(t, "pod1")
 	w := h.Own(podOwner, kernel.WithNamespaces(func() []string { return []string{ns} }))
 	converge(t, w, pod(ns, 1))
 	converge(t, h.Own(overlayOwner), overlay())
@@ -49,7 +50,7 @@ func TestKernelWatch(t *testing.T) {
 		"ip -n host link del mag-vxlan",
 	} {
 		quiet()
-		run(t, change)
+		sandbox.Run(t, change)
 		select {
 		case <-wake:
 		case <-time.After(time.Second):
@@ -57,7 +58,7 @@ func TestKernelWatch(t *testing.T) {
 		}
 	}
 	quiet()
-	run(t, "ip -n host neigh add 192.168.1.77 lladdr 02:00:00:00:00:77 dev eth0 nud reachable")
+	sandbox.Run(t, "ip -n host neigh add 192.168.1.77 lladdr 02:00:00:00:00:77 dev eth0 nud reachable")
 	select {
 	case <-wake:
 		t.Error("a learned neighbour woke us")
@@ -79,10 +80,10 @@ func TestKernelWatch(t *testing.T) {
 func TestKernelAdoptsFlannel(t *testing.T) {
 	h := newHost(t, kernel.Options{})
 	underlay(t)
-	run(t, "ip -n host link add flannel.1 type vxlan id 1 local 192.168.1.11 dev eth0 dstport 8472 nolearning")
-	run(t, "ip -n host link set flannel.1 address 02:00:00:00:00:0a up")
-	run(t, "ip -n host addr add 10.42.1.0/32 dev flannel.1")
-	run(t, "ip -n host route add 10.42.2.0/24 via 10.42.2.0 dev flannel.1 onlink")
+	sandbox.Run(t, "ip -n host link add flannel.1 type vxlan id 1 local 192.168.1.11 dev eth0 dstport 8472 nolearning")
+	sandbox.Run(t, "ip -n host link set flannel.1 address 02:00:00:00:00:0a up")
+	sandbox.Run(t, "ip -n host addr add 10.42.1.0/32 dev flannel.1")
+	sandbox.Run(t, "ip -n host route add 10.42.2.0/24 via 10.42.2.0 dev flannel.1 onlink")
 	w := h.Own(overlayOwner)
 	want := overlay()
 	want.Devices[0].MAC = ""
@@ -102,17 +103,17 @@ func TestKernelAddressChange(t *testing.T) {
 	w := h.Own(overlayOwner)
 	want := overlay()
 	converge(t, w, want)
-	before := run(t, "ip -n host -o link show mag-vxlan")
-	run(t, "ip -n host addr add 192.168.1.99/24 dev eth0")
+	before := sandbox.Run(t, "ip -n host -o link show mag-vxlan")
+	sandbox.Run(t, "ip -n host addr add 192.168.1.99/24 dev eth0")
 	want.Devices[0].Local = netip.MustParseAddr("192.168.1.99")
 	if n := converge(t, w, want); n != 1 {
 		t.Errorf("%d writes, want 1", n)
 	}
 	settled(t, w, want)
-	if after := run(t, "ip -n host -o link show mag-vxlan"); after[:3] != before[:3] {
+	if after := sandbox.Run(t, "ip -n host -o link show mag-vxlan"); after[:3] != before[:3] {
 		t.Errorf("made anew:\n%s%s", before, after)
 	}
-	run(t, "ip -n host link set mag-vxlan down")
+	sandbox.Run(t, "ip -n host link set mag-vxlan down")
 	converge(t, w, want)
 	settled(t, w, want)
 }
@@ -133,25 +134,25 @@ func TestKernelForeign(t *testing.T) {
 		"ip netns exec host nft add table ip kube-proxy",
 		"ip netns exec host iptables -A FORWARD -s 10.7.0.0/24 -j ACCEPT",
 	} {
-		run(t, line)
+		sandbox.Run(t, line)
 	}
 	look := func() string {
 		var b strings.Builder
 		// What the kernel does by itself (link-local addresses) takes its time.
-		for line := range strings.Lines(run(t, "ip -n host route show table all")) {
+		for line := range strings.Lines(sandbox.Run(t, "ip -n host route show table all")) {
 			if !strings.Contains(line, "proto kernel") {
 				b.WriteString(line)
 			}
 		}
-		for line := range strings.Lines(run(t, "ip -n host -o link")) {
+		for line := range strings.Lines(sandbox.Run(t, "ip -n host -o link")) {
 			b.WriteString(strings.Join(strings.Fields(line)[:2], " ") + "\n")
 		}
-		return b.String() + run(t, "ip -n host -4 addr show br0") +
-			run(t, "ip -n host rule") + run(t, "ip netns exec host nft list tables") + run(t, "ip netns exec host iptables -S") +
-			run(t, "ip -n host neigh show nud permanent")
+		return b.String() + sandbox.Run(t, "ip -n host -4 addr show br0") +
+			sandbox.Run(t, "ip -n host rule") + sandbox.Run(t, "ip netns exec host nft list tables") + sandbox.Run(t, "ip netns exec host iptables -S") +
+			sandbox.Run(t, "ip -n host neigh show nud permanent")
 	}
 	// Tables that iptables makes for itself are there before we look.
-	run(t, "ip netns exec host ip6tables -S")
+	sandbox.Run(t, "ip netns exec host ip6tables -S")
 	before := look()
 	for i, o := range []plan.Owner{overlayOwner, meshOwner, podOwner} {
 		w := h.Own(o)
@@ -163,7 +164,7 @@ func TestKernelForeign(t *testing.T) {
 			want = firewall()
 			want.Accepts = []plan.Accept{{Chain: "FORWARD", Match: "-s 10.42.0.0/16"}}
 		case 2:
-			want = pod(newNS(t, "pod1"), 1)
+			want = pod(sandbox.Namespace(t, "pod1"), 1)
 		}
 		if _, err := w.Apply(t.Context(), plan.Plan{}, want); err != nil {
 			t.Fatal(err)

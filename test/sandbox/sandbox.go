@@ -5,6 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -60,7 +61,8 @@ func again() int {
 }
 
 // furnish gives the namespaces what programs expect: a writable /run with room
-// for named namespaces and WireGuard's sockets, and a lock file for iptables.
+// for named namespaces and WireGuard's sockets, a lock file for iptables, and a
+// loopback device that is up.
 func furnish() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -71,7 +73,19 @@ func furnish() error {
 	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
 		return err
 	}
-	return os.Setenv("XTABLES_LOCKFILE", "/run/xtables.lock")
+	if err := os.Setenv("XTABLES_LOCKFILE", "/run/xtables.lock"); err != nil {
+		return err
+	}
+	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil { //nolint:noctx // at start
+		return fmt.Errorf("set lo up: %w: %s", err, out)
+	}
+	// Package net looks once, when it first listens, whether there is ::1. Let
+	// it do so here: the namespaces that tests make may have none.
+	l, err := net.Listen("tcp", "[::1]:0") //nolint:noctx // local
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // Namespace makes a named network namespace with its loopback up and returns
@@ -107,19 +121,30 @@ func Run(tb testing.TB, lines string) string {
 // opens stay in it; goroutines that f starts do not.
 func In(tb testing.TB, path string, f func() error) {
 	tb.Helper()
+	if _, err := At(path, func() (struct{}, error) { return struct{}{}, f() }); err != nil {
+		tb.Fatalf("in %s: %v", filepath.Base(path), err)
+	}
+}
+
+// At is In for those who want what f returns, and its error.
+func At[T any](path string, f func() (T, error)) (T, error) {
+	var v T
 	errs := make(chan error, 1)
 	go func() {
 		// Never unlocked: the thread dies with the goroutine, so no other code
 		// can find itself in the namespace.
 		runtime.LockOSThread()
-		errs <- enter(path, f)
+		err := enter(path)
+		if err == nil {
+			v, err = f()
+		}
+		errs <- err
 	}()
-	if err := <-errs; err != nil {
-		tb.Fatalf("in %s: %v", filepath.Base(path), err)
-	}
+	err := <-errs
+	return v, err
 }
 
-func enter(path string, f func() error) error {
+func enter(path string) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open namespace: %w", err)
@@ -128,5 +153,5 @@ func enter(path string, f func() error) error {
 	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter namespace: %w", err)
 	}
-	return f()
+	return nil
 }

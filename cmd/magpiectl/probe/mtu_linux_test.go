@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
@@ -18,38 +17,10 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/magpie-edge/magpie/cmd/magpiectl/probe"
+	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
-// TestMain runs the tests again in a user and network namespace of their own:
-// no root is needed and no packet leaves.
-func TestMain(m *testing.M) {
-	const inside = "MAGPIE_TEST_INSIDE"
-	if os.Getenv(inside) != "" {
-		if err := loopbackUp(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1) //nolint:forbidigo // the main of tests
-		}
-		os.Exit(m.Run()) //nolint:forbidigo // the main of tests
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // ends with its tests
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		Pdeathsig:   syscall.SIGKILL,
-	}
-	err := cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		os.Exit(exit.ExitCode()) //nolint:forbidigo // the main of tests
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "start in namespaces:", err)
-		os.Exit(1) //nolint:forbidigo // the main of tests
-	}
-}
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) } //nolint:forbidigo // how a TestMain ends
 
 func loopbackUp() error {
 	lo, err := netlink.LinkByName("lo")
