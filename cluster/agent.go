@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -23,6 +24,7 @@ import (
 type Agent struct {
 	client dynamic.Interface
 	stores *stores
+	line   *line
 	node   string
 	log    *slog.Logger
 }
@@ -30,11 +32,14 @@ type Agent struct {
 // NewAgent makes the door of the node of that name. It does not connect: an
 // API server that is away is no reason not to start.
 func NewAgent(cfg *rest.Config, node string, log *slog.Logger) (*Agent, error) {
+	stores := newStores()
+	line := &line{log: log, changed: stores.ring}
+	cfg = line.on(cfg)
 	client, err := dynamic.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}
-	a := &Agent{client: client, stores: newStores(), node: node, log: log}
+	a := &Agent{client: client, stores: stores, line: line, node: node, log: log}
 	self := fields.OneTermEqualSelector("metadata.name", node)
 	for _, w := range []struct {
 		kind     kind
@@ -71,7 +76,12 @@ func (a *Agent) Objects() (fleet.Objects, error) {
 	return out, nil
 }
 
-// Wake returns a new channel that receives after every change of Objects.
+// Lost returns since when the API server has not answered, and why; the zero
+// time and nil while it answers. What Objects returns then is what it said last.
+func (a *Agent) Lost() (since time.Time, err error) { return a.line.lost() }
+
+// Wake returns a new channel that receives after every change of Objects, and
+// when the API server stops answering or answers again.
 func (a *Agent) Wake() <-chan struct{} { return a.stores.listen() }
 
 // Manifests returns the world of what the node says of itself: its LinkReport,

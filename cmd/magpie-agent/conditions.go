@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -41,14 +42,20 @@ func (c *conditions) hold(code health.Code, subject string, holds bool, detail s
 }
 
 // view judges the outcome of reading the fleet: v is nil while there is none.
-func (c *conditions) view(v *fleet.View, err error) {
-	c.hold(health.NotSynced, "", v == nil && errors.Is(err, reconcile.ErrNotReady), fmt.Sprint(err))
-	stale := v != nil && v.Stale
-	detail := ""
-	if stale {
-		detail = "the fleet is as of " + v.ReadAt.Format(time.RFC3339)
+// lost and cause are since when and why the API server has not answered; the
+// zero time if it does.
+func (c *conditions) view(v *fleet.View, err error, lost time.Time, cause error) {
+	if v == nil {
+		c.tracker.Clear(health.APIUnreachable, "")
+		c.hold(health.NotSynced, "", errors.Is(err, reconcile.ErrNotReady), fmt.Sprint(cmp.Or(cause, err)))
+		return
 	}
-	c.hold(health.APIUnreachable, "", stale, detail)
+	c.tracker.Clear(health.NotSynced, "")
+	if !lost.IsZero() {
+		c.tracker.Set(health.APIUnreachable, "", fmt.Sprintf("no answer since %s: %v", lost.UTC().Format(time.RFC3339), cause), lost)
+		return
+	}
+	c.hold(health.APIUnreachable, "", v.Stale, "the fleet is as of "+v.ReadAt.Format(time.RFC3339))
 }
 
 // Describe is part of prometheus.Collector.

@@ -74,7 +74,7 @@ func (a *agent) run(ctx context.Context) error {
 	a.source = &source{
 		objects: a.api.Objects, host: a.lookAround, settings: a.config.settings(),
 		path: filepath.Join(a.config.StateDir, filepath.Base(api.FileView)),
-		log:  a.log, changed: a.bell.ring, note: a.vitals.note, judge: a.vitals.conditions.view,
+		log:  a.log, changed: a.bell.ring, note: a.vitals.note, judge: a.judgeView,
 	}
 	if err := a.openPods(); err != nil {
 		return err
@@ -129,6 +129,12 @@ func (a *agent) publishLoop() func(context.Context) error {
 		Wake: a.bell.listen(), Gap: time.Second, Every: every, Report: a.vitals.report,
 	}
 	return l.Run
+}
+
+// judgeView follows how the source reads the fleet.
+func (a *agent) judgeView(v *fleet.View, err error) {
+	lost, cause := a.api.Lost()
+	a.vitals.conditions.view(v, err, lost, cause)
 }
 
 func (a *agent) readPublished() (published, error) {

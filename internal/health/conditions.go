@@ -10,10 +10,11 @@ type Code string
 // Codes of all conditions.
 const (
 	// NotSynced: a source of the View has never spoken since the process
-	// began, and nothing was saved on disk. Subject: "loop NAME".
+	// began, and nothing was saved on disk. No subject.
 	NotSynced Code = "not-synced"
-	// APIUnreachable: nothing can be written to the API server, and we go on
-	// from what we knew last. Subject: "loop publish".
+	// APIUnreachable: the API server does not answer, and we go on from what
+	// we knew last: since before the process began, or since it was lost. No
+	// subject.
 	APIUnreachable Code = "api-unreachable"
 	// LoopFailing: rounds of a loop end in errors. Subject: "loop NAME".
 	LoopFailing Code = "loop-failing"
