@@ -113,6 +113,9 @@ func trimManager(o any) (any, error) {
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			out.Status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
+			if c.Status == corev1.ConditionFalse {
+				out.Status.Conditions[0].Message = c.Message // elections ask why
+			}
 		}
 	}
 	return out, nil

@@ -4,8 +4,12 @@ package nodepool
 
 import (
 	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/magpie-edge/magpie/api"
+	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	ravenv1beta1 "github.com/magpie-edge/magpie/api/raven/v1beta1"
 	"github.com/magpie-edge/magpie/plan"
 )
@@ -26,7 +30,8 @@ func (e election) isActive(node string) bool {
 // Rules, the first that gives anybody wins:
 //
 //  1. usable ones: Ready and, for tunnels, with a published link key; those
-//     that are active already come first;
+//     that are active already come first, and stay while only their agent is
+//     away (see between);
 //  2. those that are active now: NotReady says that the API server does not
 //     hear the node, not that packets do not pass;
 //  3. Ready ones, whose key is still to come;
@@ -56,7 +61,10 @@ func (w *world) elect(d *domain, kind string) election {
 	was := func(x ravenv1beta1.Endpoint) bool { return slices.Contains(now, x.NodeName) }
 	ready := func(x ravenv1beta1.Endpoint) bool { return isReady(d.node(x.NodeName)) }
 	usable := func(x ravenv1beta1.Endpoint) bool {
-		return ready(x) && (kind != ravenv1beta1.Tunnel || w.hasKey(x.NodeName))
+		if kind != ravenv1beta1.Tunnel {
+			return ready(x)
+		}
+		return w.hasKey(x.NodeName) && (ready(x) || was(x) && w.between(d.node(x.NodeName)))
 	}
 	for _, rule := range [][]func(ravenv1beta1.Endpoint) bool{
 		{usable, was}, {was}, {ready}, {},
@@ -66,6 +74,38 @@ func (w *world) elect(d *domain, kind string) election {
 		}
 	}
 	return e
+}
+
+// between reports that a node is between two agents and still carries packets:
+// its kubelet says that nothing but our plugin is missing, as it does for ten
+// seconds whenever an agent is replaced, and a Ready node has lately shaken
+// hands with it. Moving links away and back for that would disturb every site
+// at every rollout. An agent that does not come back costs the node its
+// handshakes within three minutes, and then the election.
+func (w *world) between(n *corev1.Node) bool {
+	i := slices.IndexFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type == corev1.NodeReady })
+	if i < 0 || n.Status.Conditions[i].Status != corev1.ConditionFalse ||
+		!strings.Contains(n.Status.Conditions[i].Message, networkNotReady) {
+		return false
+	}
+	for _, r := range w.in.Reports {
+		hears := slices.ContainsFunc(r.Status.Links, func(l v1alpha1.LinkState) bool { return l.Node == n.Name && l.Live })
+		if hears && w.readyNode(r.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// networkNotReady is in the message of condition Ready while the runtime's CNI
+// plugin does not answer STATUS with success.
+// Source: k8s.io/cri-api, RuntimeCondition NetworkReady; containerd
+// internal/cri/server/status.go.
+const networkNotReady = "NetworkPluginNotReady"
+
+func (w *world) readyNode(name string) bool {
+	i := slices.IndexFunc(w.in.Nodes, func(n *corev1.Node) bool { return n.Name == name })
+	return i >= 0 && isReady(w.in.Nodes[i])
 }
 
 // pick takes up to count endpoints that the first predicate holds for, and

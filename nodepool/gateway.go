@@ -113,7 +113,7 @@ func (w *world) candidates(d *domain) []*corev1.Node {
 		}
 	}
 	rank := func(n *corev1.Node) int {
-		usable := isReady(n) && w.hasKey(n.Name)
+		usable := w.hasKey(n.Name) && (isReady(n) || now[n.Name] && w.between(n))
 		switch {
 		case now[n.Name] && usable:
 			return 0
