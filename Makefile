@@ -74,7 +74,7 @@ bench: deps build ## measure against Flannel's layout and bare WireGuard, as rat
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each
 	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' . | sed -E 's|^(.*)/[^/]+:func (.*)|\1 \2|' | while read -r dir f; do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-20s} "$$dir" || exit 1; done
 
-generate: ## rewrite deepcopy code, CRDs and reference pages
+generate: ## rewrite deepcopy code, CRDs, the schema of the values and reference pages
 	@go generate ./... && go test ./internal/arch -run Reference -update
 
 image: ## build the release image (needs docker)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 
@@ -19,26 +20,47 @@ import (
 // Config is agent.yaml. The chart writes it from its values.
 type Config struct {
 	// ClusterCIDRs are the ranges all pod CIDRs come from: at most one a family.
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:items:Pattern=`^[0-9a-fA-F:.]+/[0-9]{1,3}$`
+	// +listType=set
 	ClusterCIDRs []string `json:"clusterCIDRs"`
 	// NonMasquerade are destinations outside the cluster towards which pods
 	// keep their own address.
+	// +kubebuilder:validation:items:Pattern=`^[0-9a-fA-F:.]+/[0-9]{1,3}$`
+	// +listType=set
 	NonMasquerade []string `json:"nonMasquerade,omitempty"`
 	// VNI of the overlay, 1 to 16777215.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=16777215
 	VNI int `json:"vni"`
 	// Port is the UDP port of the overlay, 1 to 65535.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
 	Port int `json:"port"`
-	// MTU of pods in bytes, 1280 to 9500; 0 derives it from the underlay.
+	// MTU of pods in bytes, 1280 to 9500; 0 derives it from the underlay, and
+	// so does more than the underlay carries.
+	// +kubebuilder:validation:Minimum=1280
+	// +kubebuilder:validation:Maximum=9500
+	// +magpie:orZero
 	MTU int `json:"mtu"`
-	// APIServer is the URL to use instead of the one in the environment, which
-	// on a node without kube-proxy leads nowhere.
+	// APIServer is the URL, https://..., to use instead of the one in the
+	// environment, which on a node without kube-proxy leads nowhere.
+	// +kubebuilder:validation:Pattern=`^$|^https://.+`
 	APIServer string `json:"apiServer,omitempty"`
-	// CNIBinDir and CNIConfDir are the container runtime's directories.
-	CNIBinDir  string `json:"cniBinDir"`
+	// CNIBinDir is where the container runtime looks for CNI plugins.
+	// +kubebuilder:validation:Pattern=`^/[^\s]*$`
+	CNIBinDir string `json:"cniBinDir"`
+	// CNIConfDir is where it looks for CNI configurations.
+	// +kubebuilder:validation:Pattern=`^/[^\s]*$`
 	CNIConfDir string `json:"cniConfDir"`
-	// StateDir survives reboots (saved View, keys); RunDir does not (socket).
+	// StateDir survives reboots: the saved View, the ledger, keys.
+	// +kubebuilder:validation:Pattern=`^/[^\s]*$`
 	StateDir string `json:"stateDir"`
-	RunDir   string `json:"runDir"`
+	// RunDir does not: the socket.
+	// +kubebuilder:validation:Pattern=`^/[^\s]*$`
+	RunDir string `json:"runDir"`
 	// LogLevel is debug, info, warn or error.
+	// +kubebuilder:validation:Enum=debug;info;warn;error
 	LogLevel string `json:"logLevel"`
 }
 
@@ -104,6 +126,9 @@ func (c Config) Validate() error {
 	between("port", c.Port, 1, 65535)
 	if c.MTU != 0 {
 		between("mtu", c.MTU, api.MTUMin, api.MTUMax)
+	}
+	if c.APIServer != "" && !strings.HasPrefix(c.APIServer, "https://") {
+		bad("apiServer: %q is not of the form https://host[:port]", c.APIServer)
 	}
 	for _, d := range []struct{ field, path string }{
 		{"cniBinDir", c.CNIBinDir}, {"cniConfDir", c.CNIConfDir}, {"stateDir", c.StateDir}, {"runDir", c.RunDir},

@@ -21,11 +21,14 @@ import (
 // Config is manager.yaml. The chart writes it from its values.
 type Config struct {
 	// LogLevel is debug, info, warn or error.
+	// +kubebuilder:validation:Enum=debug;info;warn;error
 	LogLevel string `json:"logLevel"`
 	// Listen is where /healthz, /readyz and /metrics are served: "address:port",
 	// the address may be empty.
 	Listen string `json:"listen"`
 	// VNI of the overlay, 1 to 16777215; a node of another one is reported.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=16777215
 	VNI int `json:"vni"`
 	// Namespace of the leader's Lease; empty is $POD_NAMESPACE.
 	Namespace string `json:"namespace,omitempty"`

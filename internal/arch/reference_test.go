@@ -93,11 +93,15 @@ func show(v constant.Value, spec *ast.ValueSpec) string {
 	return v.ExactString()
 }
 
-// prose joins comments into one line without the marks.
+// prose joins comments into one line without the marks and the markers.
 func prose(groups ...*ast.CommentGroup) string {
 	var out []string
 	for _, g := range groups {
-		out = append(out, strings.Fields(g.Text())...)
+		for line := range strings.Lines(g.Text()) {
+			if !strings.HasPrefix(line, "+") {
+				out = append(out, strings.Fields(line)...)
+			}
+		}
 	}
 	return strings.Join(out, " ")
 }

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schema
+
+// Values are what an operator may set.
+type Values struct {
+	// Global is for charts that this one is part of.
+	Global map[string]any `json:"global"`
+	Image  Image          `json:"image"`
+	// APIServer is where agents and manager reach the Kubernetes API.
+	APIServer         APIServer         `json:"apiServer"`
+	Network           Network           `json:"network"`
+	Agent             Agent             `json:"agent"`
+	Manager           Manager           `json:"manager"`
+	AdmissionPolicies AdmissionPolicies `json:"admissionPolicies"`
+	Uninstall         Uninstall         `json:"uninstall"`
+	Monitoring        Monitoring        `json:"monitoring"`
+}
+
+// Image is the image of agent and manager.
+type Image struct {
+	// +kubebuilder:validation:MinLength=1
+	// +required
+	Repository string `json:"repository"`
+	// Tag is the chart's appVersion when empty.
+	Tag string `json:"tag"`
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	PullPolicy string `json:"pullPolicy"`
+	// PullSecrets are names of Secrets.
+	PullSecrets []string `json:"pullSecrets"`
+}
+
+// APIServer is an address that every node reaches.
+type APIServer struct {
+	// Host is an address or name without scheme and port.
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9.:-]*$`
+	Host string `json:"host"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int `json:"port"`
+}
+
+// Network is the pod network.
+type Network struct {
+	// +magpie:config=magpie-agent
+	ClusterCIDRs []string `json:"clusterCIDRs"`
+	// +magpie:config=magpie-agent
+	NonMasquerade []string `json:"nonMasquerade"`
+	// +magpie:config=magpie-agent
+	VNI int `json:"vni"`
+	// +magpie:config=magpie-agent
+	Port int `json:"port"`
+	// +magpie:config=magpie-agent
+	MTU int `json:"mtu"`
+}
+
+// Agent is what runs on every node.
+type Agent struct {
+	// +magpie:config=magpie-agent
+	LogLevel string `json:"logLevel"`
+	// +magpie:config=magpie-agent
+	APIServer string `json:"apiServer"`
+	// +magpie:config=magpie-agent
+	CNIBinDir string `json:"cniBinDir"`
+	// +magpie:config=magpie-agent
+	CNIConfDir string `json:"cniConfDir"`
+	// +magpie:config=magpie-agent
+	StateDir string `json:"stateDir"`
+	// +magpie:config=magpie-agent
+	RunDir string `json:"runDir"`
+	// Privileged is the last resort for a runtime or security module with which
+	// the three capabilities do not suffice.
+	Privileged     bool              `json:"privileged"`
+	Resources      Resources         `json:"resources"`
+	UpdateStrategy UpdateStrategy    `json:"updateStrategy"`
+	NodeSelector   map[string]string `json:"nodeSelector"`
+	ExtraEnv       []EnvVar          `json:"extraEnv"`
+}
+
+// UpdateStrategy is how the agents are replaced.
+type UpdateStrategy struct {
+	// MaxUnavailable is a number of nodes or a share of them.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Pattern=`^[1-9][0-9]?%$|^100%$`
+	MaxUnavailable any `json:"maxUnavailable"`
+}
+
+// Manager is what runs in the cloud.
+type Manager struct {
+	// +magpie:config=magpie-manager
+	LogLevel string `json:"logLevel"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=5
+	Replicas     int               `json:"replicas"`
+	Resources    Resources         `json:"resources"`
+	NodeSelector map[string]string `json:"nodeSelector"`
+	ExtraEnv     []EnvVar          `json:"extraEnv"`
+}
+
+// AdmissionPolicies confine each agent to the objects of its own node.
+type AdmissionPolicies struct {
+	Enabled bool `json:"enabled"`
+}
+
+// Uninstall is what "helm uninstall" does besides.
+type Uninstall struct {
+	// Cleanup removes what agents made on the nodes.
+	Cleanup bool `json:"cleanup"`
+	// TimeoutSeconds is how long to wait for nodes that do not answer.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	TimeoutSeconds int `json:"timeoutSeconds"`
+}
+
+// Monitoring is for the Prometheus operator.
+type Monitoring struct {
+	// Enabled makes a ServiceMonitor and a PodMonitor.
+	Enabled bool `json:"enabled"`
+	// +kubebuilder:validation:Pattern=`^[0-9]+(s|m)$`
+	Interval string            `json:"interval"`
+	Labels   map[string]string `json:"labels"`
+}
+
+// EnvVar is an environment variable in Kubernetes' own form.
+type EnvVar struct {
+	// +required
+	Name      string         `json:"name"`
+	Value     string         `json:"value"`
+	ValueFrom map[string]any `json:"valueFrom"`
+}
+
+// Resources are a container's, in Kubernetes' own form.
+type Resources struct {
+	Limits   map[string]any `json:"limits"`
+	Requests map[string]any `json:"requests"`
+	Claims   []any          `json:"claims"`
+}
