@@ -22,6 +22,22 @@ const (
 	PortManagerWebhook = 10293
 )
 
+// PortHello is the UDP port of the datagrams with which gateways show each
+// other that they live: the discard service, where nobody listens.
+// Source: RFC 863.
+const PortHello = 9
+
+// Liveness of links, in seconds.
+const (
+	// LinkHello is how often a gateway says hello to each peer that carries
+	// traffic for it.
+	LinkHello = 10
+	// LinkSilence is after how long without a byte such a peer is not live:
+	// three hellos. Each end hears the other's hellos, and WireGuard's own
+	// answers to its own.
+	LinkSilence = 3 * LinkHello
+)
+
 // VNI is the VXLAN network identifier of the overlay: Flannel's, on purpose.
 const VNI = 1
 

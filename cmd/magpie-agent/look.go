@@ -116,7 +116,7 @@ func (a *agent) sessions() (peers []peer, driver string, err error) {
 		return nil, "", err
 	}
 	for _, p := range state.Peers {
-		peers = append(peers, peer{key: p.PublicKey, endpoint: p.Endpoint, handshake: p.LastHandshake})
+		peers = append(peers, peer{key: p.PublicKey, endpoint: p.Endpoint, handshake: p.LastHandshake, rx: p.Rx})
 	}
 	if state.Userspace {
 		return peers, "userspace", nil

@@ -21,10 +21,6 @@ import (
 // and its LinkReport.
 const fieldManager = "magpie-agent"
 
-// liveFor is how long after a handshake a WireGuard session is alive.
-// Source: wireguard.com/papers/wireguard.pdf section 6.1, Reject-After-Time.
-const liveFor = 180 * time.Second
-
 // published is what the node tells the cluster about itself.
 type published struct {
 	view   fleet.View
@@ -39,6 +35,9 @@ type peer struct {
 	key       string
 	endpoint  netip.AddrPort
 	handshake time.Time
+	rx        int64     // bytes
+	heard     time.Time // when it was last heard; zero: never
+	live      bool
 }
 
 // manifests turns it into the two objects this node may write.
@@ -110,7 +109,10 @@ func reportManifest(p published) (plan.Manifest, error) {
 func linkState(p published, peer peer) v1alpha1.LinkState {
 	s := v1alpha1.LinkState{
 		Node: "unknown", Path: "internet",
-		Live: !peer.handshake.IsZero() && p.now.Sub(peer.handshake) < liveFor,
+		Live: peer.live,
+	}
+	if !peer.live && !peer.heard.IsZero() {
+		s.LastHeard = &metav1.Time{Time: peer.heard.UTC().Truncate(time.Second)}
 	}
 	if peer.endpoint.IsValid() {
 		s.Endpoint = peer.endpoint.String()

@@ -63,10 +63,11 @@ type agent struct {
 	host   *kernel.Host
 	api    *cluster.Agent
 
-	bell   bell
-	vitals *vitals
-	source *source
-	pods   *cni.Server
+	bell    bell
+	vitals  *vitals
+	source  *source
+	hearing hearing
+	pods    *cni.Server
 }
 
 func (a *agent) run(ctx context.Context) error {
@@ -91,6 +92,7 @@ func (a *agent) run(ctx context.Context) error {
 	start(func(ctx context.Context) error { a.source.Run(ctx, looks); return nil })
 	start(func(ctx context.Context) error { a.bell.follow(ctx, a.host.Watch(ctx)); return nil })
 	start(func(ctx context.Context) error { a.bell.follow(ctx, a.api.Wake()); return nil })
+	start(a.listen)
 	start(a.api.Run)
 	start(a.servePods)
 	start(func(ctx context.Context) error { return a.vitals.serve(ctx, api.PortAgentHealth) })
@@ -150,5 +152,6 @@ func (a *agent) readPublished() (published, error) {
 	if p.peers, p.driver, err = a.sessions(); err != nil {
 		return published{}, fmt.Errorf("look at the peers: %w", err)
 	}
+	a.hearing.heard(p.peers)
 	return p, nil
 }

@@ -20,6 +20,10 @@
 // can; the cloud learns where an edge is from the packets WireGuard has
 // authenticated.
 //
+// Whether a peer lives is heard, not asked: Ears watch WireGuard's counters of
+// received bytes, and Hellos say where to send the datagrams that let both ends
+// hear something every few seconds on a link without traffic.
+//
 // # Invariants
 //
 // A peer may send only from CIDRs that the manager computed for its domain:

@@ -7,7 +7,8 @@
 // UserspaceWireGuard runs wireguard-go inside the agent for kernels without the
 // WireGuard module. It makes a TUN device of the asked name and answers on the
 // socket that wgctrl looks for, so that the kernel door configures it with the
-// very calls that it uses for the module.
+// very calls that it uses for the module. Hello sends the datagrams by which the
+// two ends of a link hear each other.
 //
 // # Why this way
 //

@@ -116,8 +116,7 @@ type LinkReportSpec struct {
 
 // LinkReportStatus is what the node sees of its peers.
 type LinkReportStatus struct {
-	// Peers is how many peers the node has, Live how many of them have shaken
-	// hands within the last three minutes.
+	// Peers is how many peers the node has, Live how many of them it hears.
 	Peers int32 `json:"peers,omitempty"`
 	Live  int32 `json:"live,omitempty"`
 	// Links has one entry a peer, sorted by node.
@@ -135,8 +134,12 @@ type LinkState struct {
 	Endpoint string `json:"endpoint,omitempty"`
 	// Path is "internet", "private" or "relay".
 	Path string `json:"path,omitempty"`
-	// Live is true when the last handshake is younger than three minutes.
+	// Live is true while the node hears the peer: within half a minute if the
+	// peer carries traffic, within three if it is only kept warm.
 	Live bool `json:"live"`
+	// LastHeard is when a peer that is not live was last heard; absent while it
+	// lives, so that a live link costs no writes, and if it never was.
+	LastHeard *metav1.Time `json:"lastHeard,omitempty"`
 	// RTTMicros is the round trip in microseconds; 0 means not measured yet.
 	RTTMicros int64 `json:"rttMicros,omitempty"`
 }
