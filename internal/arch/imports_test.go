@@ -17,8 +17,9 @@ type layer struct {
 	// others are the modules it may import beside the standard library;
 	// "*" for any but those that belong to one door.
 	others string
-	// pure forbids I/O, clocks, logs and chance; net allows package net.
-	pure, net bool
+	// pure forbids I/O, clocks, logs and chance; net allows package net, http
+	// also net/http.
+	pure, net, http bool
 }
 
 const (
@@ -46,9 +47,12 @@ var layers = []layer{
 	{dir: "tunnel/mesh", ours: below, others: machinery, pure: true},
 	{dir: "tunnel/identity", ours: "api/... plan", others: machinery, pure: true},
 	{dir: "tunnel/directory", ours: "api/...", others: machinery, pure: true},
+	{dir: "tunnel/dial", pure: true},
 	{dir: "cni", ours: below + " cni/shim internal/reconcile", others: machinery + " github.com/containernetworking/cni", pure: true},
 	{dir: "cni/shim", net: true},
-	{dir: "tunnel/stream", others: "golang.org/x/net", pure: true, net: true},
+	{dir: "tunnel/stream", ours: "tunnel/stream/h2", others: "golang.org/x/net", pure: true, net: true},
+	{dir: "tunnel/stream/h2", others: "golang.org/x/net", pure: true, net: true},
+	{dir: "tunnel/stream/entry", ours: "tunnel/stream", pure: true, net: true, http: true},
 	// 3: doors.
 	{dir: "kernel", ours: "plan", others: "*"},
 	{dir: "cluster", ours: below + " tunnel/identity tunnel/directory", others: "*"},
@@ -147,6 +151,10 @@ func TestLayersRefuse(t *testing.T) {
 		{"fleet", module + "plan"},
 		{"vxlan", module + "tunnel"},
 		{"tunnel/mesh", module + "vxlan"},
+		{"tunnel/stream", "net/http"},
+		{"tunnel/stream/entry", module + "tunnel/wire"},
+		{"tunnel/stream/entry", "os"},
+		{"tunnel/dial", module + "tunnel/stream"},
 		{"vxlan", module + "kernel"},
 		{"vxlan", "net"},
 		{"vxlan", "os"},
@@ -189,7 +197,7 @@ func (l layer) refuses(dir, path string) string {
 		}
 	}
 	if !strings.Contains(strings.SplitN(path, "/", 2)[0], ".") {
-		if why := impure[path]; why != "" && l.pure && (path != "net" || !l.net) {
+		if why := impure[path]; why != "" && l.pure && (path != "net" || !l.net) && (path != "net/http" || !l.http) {
 			return why
 		}
 		return ""
