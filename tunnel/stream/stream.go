@@ -99,7 +99,7 @@ const (
 )
 
 // Refusal is the error of a stream that was not opened.
-type Refusal struct {
+type Refusal struct { //nolint:errname // it is a value that travels first, an error second
 	Code Code
 	Text string // for a person: what was refused and what to do
 }
