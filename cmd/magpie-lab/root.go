@@ -24,6 +24,7 @@ namespaces; the host's own interfaces, routes and firewall are not touched.
 
 It needs root. Builds, images and state are in $MAGPIE_CACHE, default ~/.cache/magpie.`,
 		SilenceUsage: true, SilenceErrors: true,
+		TraverseChildren: true, // `--name x kubectl ...`: what precedes the verb is ours
 	}
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	flags := cmd.PersistentFlags()

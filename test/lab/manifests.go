@@ -53,6 +53,9 @@ kind: Deployment
 metadata: {name: coredns, namespace: kube-system, labels: {k8s-app: kube-dns}}
 spec:
   replicas: 2
+  # Two replicas that may not share a machine, on two machines: one has to go
+  # before another comes.
+  strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 1}}
   selector: {matchLabels: {k8s-app: kube-dns}}
   template:
     metadata: {labels: {k8s-app: kube-dns}}
@@ -61,15 +64,16 @@ spec:
       priorityClassName: system-cluster-critical
       dnsPolicy: Default
       tolerations: [{operator: Exists}]
+      # In the cloud, and never both on one machine: a node that is rebooted must
+      # not take the whole cluster's names along.
       affinity:
         nodeAffinity:
-          preferredDuringSchedulingIgnoredDuringExecution:
-          - weight: 100
-            preference: {matchExpressions: [{key: apps.openyurt.io/nodepool, operator: In, values: [cloud]}]}
+          requiredDuringSchedulingIgnoredDuringExecution:
+            nodeSelectorTerms:
+            - matchExpressions: [{key: apps.openyurt.io/nodepool, operator: In, values: [cloud]}]
         podAntiAffinity:
-          preferredDuringSchedulingIgnoredDuringExecution:
-          - weight: 50
-            podAffinityTerm: {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {k8s-app: kube-dns}}}
+          requiredDuringSchedulingIgnoredDuringExecution:
+          - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {k8s-app: kube-dns}}}
       containers:
       - name: coredns
         image: IMAGE

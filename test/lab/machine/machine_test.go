@@ -3,7 +3,9 @@
 package machine_test
 
 import (
+	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,6 +82,49 @@ func TestKernelMachine(t *testing.T) {
 	left, _ := filepath.Glob("/sys/fs/cgroup/*/magpie-lab/one")
 	if len(left) > 0 {
 		t.Errorf("cgroups left: %v", left)
+	}
+}
+
+// sysctlsOf lists what a kubelet writes and something of the host's own.
+const sysctlsOf = "cat /proc/sys/vm/overcommit_memory /proc/sys/vm/panic_on_oom /proc/sys/kernel/panic " +
+	"/proc/sys/kernel/panic_on_oops /proc/sys/kernel/keys/root_maxkeys /proc/sys/vm/swappiness"
+
+// TestKernelHostSysctls: what a kubelet sets is set inside only, the rest of
+// the kernel's settings cannot be written, the network's can.
+func TestKernelHostSysctls(t *testing.T) {
+	needRoot(t)
+	lab := filepath.Join(t.TempDir(), "sysctl")
+	s := machine.Spec{Name: "node", Lab: lab, Bin: t.TempDir(), Run: "r1"}
+	if err := machine.WriteRun(lab, "r1"); err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", sysctlsOf).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := machine.Start(t.Context(), exe, s); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = machine.Kill(lab, "node") })
+	got := sh(t, lab, `cd /proc/sys
+for f in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys; do
+  echo 77 > $f; test "$(cat $f)" = 77 || echo "$f is not what was written"
+done
+(cat vm/swappiness > vm/swappiness) 2>/dev/null && echo "vm/swappiness can be written"
+echo 1 > net/ipv4/ip_forward; cat net/ipv4/ip_forward`)
+	if got != "1" {
+		t.Errorf("inside: %s", got)
+	}
+	after, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", sysctlsOf).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(after, before) {
+		t.Errorf("the host's settings were\n%sand are\n%s", before, after)
 	}
 }
 

@@ -119,6 +119,9 @@ func enterRoot(s Spec) error {
 			return err
 		}
 	}
+	if err := protectHost(root); err != nil {
+		return err
+	}
 	if err := mountCgroups(root, hs); err != nil {
 		return err
 	}
