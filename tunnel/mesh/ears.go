@@ -39,10 +39,11 @@ func Hellos(v fleet.View) []Hello {
 	for _, d := range v.Domains {
 		for _, g := range d.Gateways {
 			n, _ := d.Node(g.Node)
-			for _, cidr := range slices.Backward(n.PodCIDRs) {
-				if carried[plan.Allowed{Dev: api.DeviceMesh, Prefix: cidr, Peer: g.PublicKey}] {
-					to[g.PublicKey] = netip.AddrPortFrom(cidr.Addr(), api.PortHello)
-				}
+			i := slices.IndexFunc(n.PodCIDRs, func(cidr netip.Prefix) bool {
+				return carried[plan.Allowed{Dev: api.DeviceMesh, Prefix: cidr, Peer: g.PublicKey}]
+			})
+			if i >= 0 {
+				to[g.PublicKey] = netip.AddrPortFrom(n.PodCIDRs[i].Addr(), api.PortHello)
 			}
 		}
 	}
