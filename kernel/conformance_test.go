@@ -228,3 +228,39 @@ func words(err error) string {
 	}
 	return b.String()
 }
+
+// TestKernelForgetsSettings: a setting goes with its device. When another owner
+// has made a device of that name since, its settings are not ours; and a node
+// on which pods come and go does not remember all of them.
+func TestKernelForgetsSettings(t *testing.T) {
+	const key = "net/ipv4/conf/magx/rp_filter"
+	want := parsePlan(t, "device magx ifb mac 02:00:00:00:00:aa mtu 1500\nsysctl "+key+" = 1\n")
+	for name, open := range places() {
+		t.Run(name, func(t *testing.T) {
+			place := open(t)
+			ours, theirs := place.own(overlayOwner), place.own(meshOwner)
+			become := func(w reconcile.World[plan.Plan], want plan.Plan) (have plan.Plan) {
+				t.Helper()
+				have, err := w.Observe(t.Context())
+				if err == nil {
+					_, err = w.Apply(t.Context(), have, want)
+				}
+				if err == nil {
+					have, err = w.Observe(t.Context())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return have
+			}
+			if have := become(ours, want); len(have.Sysctls) != 1 {
+				t.Errorf("while the device is there:\n%s", have.Text())
+			}
+			become(ours, plan.Plan{})
+			become(theirs, want)
+			if have := become(ours, plan.Plan{}); len(have.Sysctls) != 0 {
+				t.Errorf("of another's device:\n%s", have.Text())
+			}
+		})
+	}
+}

@@ -88,7 +88,7 @@ func (f *Fake) DeleteDevice(ns, name string) {
 
 // Own returns the part of the fake that carries the owner's mark, as Host.Own.
 func (f *Fake) Own(owner plan.Owner, options ...OwnOption) reconcile.World[plan.Plan] {
-	w := &fakeWorld{fake: f, owner: owner, asked: map[plan.SysctlKey]bool{}}
+	w := &fakeWorld{fake: f, owner: owner}
 	for _, o := range options {
 		o(&w.scope)
 	}
@@ -96,10 +96,10 @@ func (f *Fake) Own(owner plan.Owner, options ...OwnOption) reconcile.World[plan.
 }
 
 type fakeWorld struct {
-	fake  *Fake
-	owner plan.Owner
-	scope scope
-	asked map[plan.SysctlKey]bool // guarded by fake.mu
+	fake     *Fake
+	owner    plan.Owner
+	scope    scope
+	settings settings
 }
 
 // Observe returns what the owner has. See reconcile.World.
@@ -113,26 +113,28 @@ func (w *fakeWorld) Observe(ctx context.Context) (plan.Plan, error) {
 			seen[path] = true
 		}
 	}
-	if w.scope.sysctls != nil {
-		keys := w.scope.sysctls()
-		w.fake.mu.Lock()
-		for _, k := range keys {
-			w.asked[k] = true
-		}
-		w.fake.mu.Unlock()
-	}
+	settings := w.settings.keys(w.scope.sysctls)
 	w.fake.mu.Lock()
 	defer w.fake.mu.Unlock()
 	p := visible(*w.fake.plan(w.owner), seen)
-	for k := range w.asked {
-		if s := w.fake.spaces[k.NS]; s != nil {
-			if v, ok := s.sysctls[k.Key]; ok {
-				p.Sysctls = append(p.Sysctls, plan.Sysctl{NS: k.NS, Name: k.Key, Value: v})
-			}
+	for _, k := range settings {
+		if v, ok := w.fake.setting(k); ok {
+			p.Sysctls = append(p.Sysctls, plan.Sysctl{NS: k.NS, Name: k.Key, Value: v})
+		} else {
+			w.settings.forget(k)
 		}
 	}
 	Sort(&p)
 	return p, ctx.Err()
+}
+
+// setting returns a setting that somebody has written. The caller holds the
+// mutex.
+func (f *Fake) setting(k plan.SysctlKey) (value string, ok bool) {
+	if s := f.spaces[k.NS]; s != nil {
+		value, ok = s.sysctls[k.Key]
+	}
+	return value, ok
 }
 
 // visible is what can be seen from the host and the namespaces looked into.
@@ -152,9 +154,7 @@ func visible(p plan.Plan, seen map[string]bool) plan.Plan {
 func (w *fakeWorld) Apply(ctx context.Context, have, want plan.Plan) (int, error) {
 	w.fake.mu.Lock()
 	defer w.fake.mu.Unlock()
-	for _, s := range want.Sysctls {
-		w.asked[s.Key()] = true
-	}
+	w.settings.rememberAll(want.Sysctls)
 	return apply(ctx, &fakeHand{f: w.fake, owner: w.owner, mine: w.fake.plan(w.owner)}, have, want)
 }
 

@@ -110,15 +110,16 @@ func WithNamespaces(paths func() []string) OwnOption {
 }
 
 // WithSysctls makes Observe report these settings from the first round on.
-// Without it Observe reports the settings that Apply was given so far: a
-// setting has no owner's mark, so somebody must say which ones matter.
+// Without it Observe reports the settings that Apply was given so far, as long
+// as they exist: a setting has no owner's mark, so somebody must say which ones
+// matter.
 func WithSysctls(keys func() []plan.SysctlKey) OwnOption {
 	return func(s *scope) { s.sysctls = keys }
 }
 
 // Own returns the part of the kernel that carries the owner's mark.
 func (h *Host) Own(owner plan.Owner, options ...OwnOption) reconcile.World[plan.Plan] {
-	w := &world{host: h, owner: owner, asked: map[plan.SysctlKey]bool{}}
+	w := &world{host: h, owner: owner}
 	for _, o := range options {
 		o(&w.scope)
 	}
@@ -127,12 +128,10 @@ func (h *Host) Own(owner plan.Owner, options ...OwnOption) reconcile.World[plan.
 
 // world is one owner's part of the kernel.
 type world struct {
-	host  *Host
-	owner plan.Owner
-	scope scope
-
-	mu    sync.Mutex
-	asked map[plan.SysctlKey]bool // settings that Apply was given
+	host     *Host
+	owner    plan.Owner
+	scope    scope
+	settings settings
 }
 
 // Observe returns what the owner has in the kernel. See reconcile.World.
@@ -156,32 +155,8 @@ func (w *world) Observe(ctx context.Context) (plan.Plan, error) {
 
 // Apply writes the difference between have and want. See reconcile.World.
 func (w *world) Apply(ctx context.Context, have, want plan.Plan) (int, error) {
-	w.remember(want)
+	w.settings.rememberAll(want.Sysctls)
 	h := newHand(w.host, w.owner)
 	defer h.close()
 	return apply(ctx, h, have, want)
-}
-
-func (w *world) remember(want plan.Plan) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, s := range want.Sysctls {
-		w.asked[s.Key()] = true
-	}
-}
-
-// settings are the sysctls that Observe reports.
-func (w *world) settings() []plan.SysctlKey {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var keys []plan.SysctlKey
-	if w.scope.sysctls != nil {
-		for _, k := range w.scope.sysctls() {
-			w.asked[k] = true
-		}
-	}
-	for k := range w.asked {
-		keys = append(keys, k)
-	}
-	return keys
 }

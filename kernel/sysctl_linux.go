@@ -16,11 +16,12 @@ import (
 )
 
 // readSettings reads the settings that somebody asked for. One that does not
-// exist (its device has gone) is simply not there.
+// exist (its device has gone) is simply not there, and nobody's any more.
 func (r *reader) readSettings() error {
-	for _, k := range r.w.settings() {
+	for _, k := range r.w.settings.keys(r.w.scope.sysctls) {
 		value, err := r.w.host.readSysctl(k)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNoNamespace) {
+			r.w.settings.forget(k)
 			continue
 		}
 		if err != nil {
