@@ -181,9 +181,6 @@ func TestKernelStatus(t *testing.T) {
 		}
 	}
 	status(0, "")
-	n.server.Degrade("the overlay is broken")
-	status(51, "the overlay is broken")
-	n.server.Degrade("")
 	n.mu.Lock()
 	n.ready = false
 	n.mu.Unlock()

@@ -69,7 +69,6 @@ type Server struct {
 	adopted map[string]adoptee // by host device: pods the ledger lost
 
 	recovered atomic.Bool // Recover has seen the kernel
-	degraded  atomic.Pointer[string]
 }
 
 // NewServer returns a Server. Until Recover has succeeded it refuses calls, and
@@ -83,16 +82,6 @@ func NewServer(cfg Config) *Server {
 		cfg.Wake = func() {}
 	}
 	return &Server{cfg: cfg, touched: map[Key]Pod{}, adopted: map[string]adoptee{}}
-}
-
-// Degrade says why pods of this node may not be well connected, for STATUS;
-// "" says that they are.
-func (s *Server) Degrade(why string) {
-	if why == "" {
-		s.degraded.Store(nil)
-		return
-	}
-	s.degraded.Store(&why)
 }
 
 // Handle answers one call. It is the Handle of a socket.Server.
@@ -156,7 +145,11 @@ func (s *Server) serve(ctx context.Context, r request, pod Pod) (json.RawMessage
 	}
 }
 
-// status looks at memory only: runtimes ask every five seconds.
+// status looks at memory only: runtimes ask every five seconds. It speaks of
+// new pods alone. The code for limited connectivity (51) makes containerd
+// declare the node NotReady, and its pods are evicted: that must not be the
+// answer to an overlay or a link in trouble, which conditions report.
+// Source: CNI specification 1.1.0, "STATUS".
 func (s *Server) status() error {
 	view, ok := s.cfg.View()
 	if !ok || !s.recovered.Load() {
@@ -170,9 +163,6 @@ func (s *Server) status() error {
 	if !s.cfg.Ledger.HasFree(view.Self.PodCIDRs) {
 		return refuse(types.ErrPluginNotAvailable,
 			"no address is left in %s; delete pods or give the node a larger pod CIDR", list(view.Self.PodCIDRs))
-	}
-	if why := s.degraded.Load(); why != nil {
-		return refuse(types.ErrLimitedConnectivity, "pods of this node may not be well connected: %s", *why)
 	}
 	return nil
 }
