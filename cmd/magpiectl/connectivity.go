@@ -23,6 +23,7 @@ import (
 
 	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/status"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/version"
 	"github.com/magpie-edge/magpie/internal/walk"
@@ -82,9 +83,13 @@ func connectivity(ctx context.Context, e *env, f connectivityFlags) error {
 	if err != nil {
 		return err
 	}
+	known, err := fs.status(e)
+	if err != nil {
+		return err
+	}
 	s := &survey{env: e, client: k, flags: f}
 	var failed []matrix.Failure
-	if s.nodes, failed, err = choose(fs, f); err != nil {
+	if s.nodes, failed, err = choose(fs, f, known.Trouble); err != nil {
 		return err
 	}
 	if s.image, s.secrets, err = findImage(ctx, k, f.image); err != nil {
@@ -104,6 +109,9 @@ func connectivity(ctx context.Context, e *env, f connectivityFlags) error {
 		nodes[i].Domain = domains[nodes[i].Name]
 	}
 	r := matrix.Assemble(nodes, probed, append(failed, more...), path)
+	if !r.OK {
+		blame(r.Failures, troubleNow(ctx, e, k, d, known))
+	}
 	r.StartedAt, r.Seconds = s.start.UTC(), e.now().Sub(s.start).Round(100*time.Millisecond).Seconds()
 	if e.format == formatJSON {
 		err = printJSON(e, r)
@@ -114,6 +122,32 @@ func connectivity(ctx context.Context, e *env, f connectivityFlags) error {
 		err = errNo
 	}
 	return err
+}
+
+// troubleNow is what is known after the test: a site that was cut off a minute
+// ago was not yet when it began.
+func troubleNow(ctx context.Context, e *env, k kubernetes.Interface, d dynamic.Interface, before status.Report) func(string) string {
+	fs, _, err := mapped(ctx, e, k, d)
+	if err != nil {
+		return before.Trouble
+	}
+	now, err := fs.status(e)
+	if err != nil {
+		return before.Trouble
+	}
+	return now.Trouble
+}
+
+// blame adds to each hole what is known of the nodes at its ends.
+func blame(holes []matrix.Failure, trouble func(node string) string) {
+	for i := range holes {
+		for _, node := range []string{holes[i].To, holes[i].From} {
+			why := trouble(node)
+			if why != "" && !strings.Contains(holes[i].Reason, why) {
+				holes[i].Reason += "; " + why
+			}
+		}
+	}
 }
 
 // mapped reads the cluster and, where Magpie is installed, how packets go.
@@ -165,7 +199,7 @@ func (f facts) domains() map[string]string {
 }
 
 // choose picks the nodes to test and says which should have been and cannot.
-func choose(fs facts, f connectivityFlags) ([]corev1.Node, []matrix.Failure, error) {
+func choose(fs facts, f connectivityFlags, trouble func(node string) string) ([]corev1.Node, []matrix.Failure, error) {
 	var out []corev1.Node
 	for _, n := range fs.nodes {
 		switch {
@@ -187,8 +221,8 @@ func choose(fs facts, f connectivityFlags) ([]corev1.Node, []matrix.Failure, err
 	var failed []matrix.Failure
 	ready := out[:0:0]
 	for _, n := range out {
-		if ok, why := nodeReady(n); !ok {
-			failed = append(failed, matrix.Failure{To: n.Name, Probe: "node", Reason: "the node is not Ready: " + why})
+		if !nodeReady(n) {
+			failed = append(failed, matrix.Failure{To: n.Name, Probe: "node", Reason: trouble(n.Name)})
 			continue
 		}
 		ready = append(ready, n)

@@ -183,11 +183,8 @@ func prefixes(texts []string) ([]netip.Prefix, error) {
 // linkless reports whether an operator has switched links off.
 func (f facts) linkless() bool { return f.raven[api.RavenEnableL3] == "false" }
 
-func nodeReady(n corev1.Node) (bool, string) {
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionTrue, c.Message
-		}
-	}
-	return false, "its kubelet has not reported yet"
+func nodeReady(n corev1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
 }

@@ -35,14 +35,10 @@ func showStatus(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	v, left, err := f.view(e)
+	r, err := f.status(e)
 	if err != nil {
 		return err
 	}
-	r := status.Build(status.Input{
-		Nodes: f.nodes, Gateways: f.gateways, Pools: f.pools, Reports: f.reports,
-		View: v, Left: left, Linkless: f.linkless(),
-	})
 	if e.format == formatJSON {
 		err = printJSON(e, r)
 	} else {
@@ -52,4 +48,16 @@ func showStatus(ctx context.Context, e *env) error {
 		err = errNo
 	}
 	return err
+}
+
+// status judges the facts.
+func (f facts) status(e *env) (status.Report, error) {
+	v, left, err := f.view(e)
+	if err != nil {
+		return status.Report{}, err
+	}
+	return status.Build(status.Input{
+		Nodes: f.nodes, Gateways: f.gateways, Pools: f.pools, Reports: f.reports,
+		View: v, Left: left, Linkless: f.linkless(), Now: e.now(),
+	}), nil
 }

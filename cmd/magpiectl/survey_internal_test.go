@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -196,16 +197,46 @@ func TestChoose(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			nodes, failed, err := choose(fs, tt.flags)
+			nodes, failed, err := choose(fs, tt.flags, func(node string) string { return node + " is in trouble" })
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("%v, want %q", err, tt.err)
 				}
 				return
 			}
-			if err != nil || len(nodes) != tt.nodes || len(failed) != tt.failed {
+			if err != nil || len(nodes) != tt.nodes || len(failed) != tt.failed || len(failed) > 0 && failed[0].Reason != "n01 is in trouble" {
 				t.Errorf("%d nodes, %d holes, %v; want %d and %d", len(nodes), len(failed), err, tt.nodes, tt.failed)
 			}
 		})
+	}
+}
+
+// TestBlame: a hole names the site that is cut off, at either end, once.
+func TestBlame(t *testing.T) {
+	trouble := func(node string) string {
+		if node == "b-1" {
+			return "site gw-shop-b is cut off"
+		}
+		return ""
+	}
+	holes := []matrix.Failure{
+		{To: "b-1", Probe: "pod", Reason: "the pod does not start: nothing on the node has taken it up"},
+		{From: "b-1", To: "a-1", Probe: "tcp", Reason: "TCP and UDP: no answer"},
+		{From: "a-1", To: "cloud-1", Probe: "tcp", Reason: "TCP: refused"},
+	}
+	for range 2 {
+		blame(holes, trouble)
+	}
+	var got []string
+	for _, h := range holes {
+		got = append(got, h.Reason)
+	}
+	want := []string{
+		"the pod does not start: nothing on the node has taken it up; site gw-shop-b is cut off",
+		"TCP and UDP: no answer; site gw-shop-b is cut off",
+		"TCP: refused",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

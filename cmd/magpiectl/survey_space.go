@@ -150,7 +150,7 @@ func (s *survey) why(ctx context.Context, p corev1.Pod) string {
 		return last.Reason + ": " + last.Message
 	}
 	if p.Status.Phase == corev1.PodPending && p.Status.StartTime == nil {
-		return "its kubelet has not taken it up"
+		return "nothing on the node has taken it up"
 	}
 	return "it is " + strings.ToLower(string(p.Status.Phase)) + " and nobody says why"
 }

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/magpie-edge/magpie/api"
 	poolsv1beta2 "github.com/magpie-edge/magpie/api/apps/v1beta2"
@@ -31,17 +33,18 @@ type Input struct {
 	Left []string
 	// Linkless is true if links are switched off.
 	Linkless bool
+	Now      time.Time
 }
 
 // Build judges the input.
 func Build(in Input) Report {
-	b := &builder{in: in, ready: map[string]bool{}, why: map[string]string{}, reports: map[string]v1alpha1.LinkReport{}}
+	b := &builder{in: in, ready: map[string]bool{}, why: map[string]string{}, since: map[string]*time.Time{}, reports: map[string]v1alpha1.LinkReport{}}
 	b.r = Report{
 		Problems: []Problem{}, Hints: []string{}, Domains: []Domain{}, Gateways: []Gateway{},
-		Links: []Link{}, Pools: []Pool{}, Nodes: []Node{},
+		Links: []Link{}, Pools: []Pool{}, Nodes: []Node{}, now: in.Now,
 	}
 	for _, n := range in.Nodes {
-		b.ready[n.Name], b.why[n.Name] = ready(n)
+		b.ready[n.Name], b.why[n.Name], b.since[n.Name] = ready(n)
 	}
 	for _, r := range in.Reports {
 		b.reports[r.Name] = r
@@ -49,6 +52,7 @@ func Build(in Input) Report {
 	b.nodes()
 	b.domains()
 	b.links()
+	b.hide()
 	b.pools()
 	for _, text := range in.Left {
 		b.problem("slice-invalid", "domain slices", text, "correct what it names; magpie-manager rewrites the slice")
@@ -63,6 +67,7 @@ type builder struct {
 	r       Report
 	ready   map[string]bool
 	why     map[string]string
+	since   map[string]*time.Time // of being not Ready
 	reports map[string]v1alpha1.LinkReport
 }
 
@@ -73,18 +78,27 @@ func (b *builder) problem(code, subject, text, do string) {
 	}
 }
 
-func ready(n corev1.Node) (bool, string) {
+// ready also says why not, in the words of the kubelet or its absence, and
+// since when.
+func ready(n corev1.Node) (ok bool, why string, since *time.Time) {
 	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionTrue, cmp.Or(c.Message, "its kubelet gives no reason")
+		if c.Type != corev1.NodeReady {
+			continue
 		}
+		if c.Status != corev1.ConditionTrue && !c.LastTransitionTime.IsZero() {
+			since = &c.LastTransitionTime.Time
+		}
+		return c.Status == corev1.ConditionTrue, cmp.Or(c.Message, "its kubelet gives no reason"), since
 	}
-	return false, "its kubelet has not reported yet"
+	return false, "its kubelet has not reported yet", nil
 }
 
 func (b *builder) nodes() {
 	for _, n := range b.in.Nodes {
-		out := Node{Name: n.Name, Ready: b.ready[n.Name], Pool: cmp.Or(n.Labels[api.LabelPool], n.Labels[api.LabelPoolACK])}
+		out := Node{Name: n.Name, Ready: b.ready[n.Name], NotReadySince: b.since[n.Name], Pool: cmp.Or(n.Labels[api.LabelPool], n.Labels[api.LabelPoolACK])}
+		if !out.Ready {
+			out.Reason = b.why[n.Name]
+		}
 		out.PodCIDRs, out.Addresses = append([]string{}, n.Spec.PodCIDRs...), []string{}
 		known, domain, placed := b.in.View.Node(n.Name)
 		if placed {
@@ -121,20 +135,35 @@ func (b *builder) judge(n Node, placed bool) {
 		b.problem("no-vtep-mac", subject, "has not published its overlay, so no other node reaches its pods",
 			"is magpie-agent running there? kubectl get pods -A -l "+agentLabels+" --field-selector spec.nodeName="+n.Name)
 	case !n.Ready:
-		b.problem("node-not-ready", subject, "is not Ready: "+b.why[n.Name],
+		b.problem(codeNotReady, subject, "is not Ready"+b.r.since(n.NotReadySince)+": "+n.Reason,
 			"kubectl describe node "+n.Name+"; then the kubelet's log on it")
 	}
+}
+
+const codeNotReady = "node-not-ready"
+
+// hide drops what a cut explains: whoever reads that a site is cut off need
+// not read of each of its nodes that nobody hears it.
+func (b *builder) hide() {
+	explained := map[string]bool{}
+	for _, n := range b.r.Nodes {
+		_, cut := b.r.cut(n.Domain)
+		explained["node "+n.Name] = cut
+	}
+	b.r.Problems = slices.DeleteFunc(b.r.Problems, func(p Problem) bool { return p.Code == codeNotReady && explained[p.Subject] })
 }
 
 const agentLabels = "app.kubernetes.io/component=agent"
 
 func (b *builder) domains() {
 	for _, d := range b.in.View.Domains {
-		out := Domain{Name: d.Name, Cloud: d.Cloud, Private: d.Private, Nodes: len(d.Nodes), CIDRs: []string{}}
+		out := Domain{Name: d.Name, Cloud: d.Cloud, Private: d.Private, Nodes: len(d.Nodes), CIDRs: []string{}, NotReady: []NotReady{}}
 		for _, n := range d.Nodes {
 			if b.ready[n.Name] {
 				out.Ready++
+				continue
 			}
+			out.NotReady = append(out.NotReady, NotReady{Node: n.Name, Since: b.since[n.Name]})
 		}
 		for _, c := range d.CIDRs() {
 			out.CIDRs = append(out.CIDRs, c.String())
@@ -213,15 +242,28 @@ func (b *builder) link(d fleet.Domain, l fleet.Link) Link {
 	}
 	near, nearOK := b.end(out.Gateway, out.Peer)
 	far, farOK := b.end(out.Peer, out.Gateway)
+	// What an end that is cut off wrote last stays in the API: one end that
+	// does not hear the other outweighs the other's word.
 	switch {
-	case nearOK && near.Live || farOK && far.Live:
-		out.State = Live
+	case nearOK && !near.Live || farOK && !far.Live:
+		out.State, out.LastHeard = Down, later(near.LastHeard, far.LastHeard)
+		near.RTTMicros, far.RTTMicros = 0, 0
 	case nearOK || farOK:
-		out.State = Down
+		out.State = Live
 	}
 	out.RTTMicros = cmp.Or(near.RTTMicros, far.RTTMicros)
 	out.Endpoint = far.Endpoint
 	return out
+}
+
+func later(a, b *metav1.Time) *time.Time {
+	if a == nil || b != nil && a.Before(b) {
+		a = b
+	}
+	if a == nil {
+		return nil
+	}
+	return &a.Time
 }
 
 // end is what a gateway reports of a peer.
@@ -244,12 +286,22 @@ func (b *builder) alive(l Link) {
 	}
 	switch l.State {
 	case Down:
-		b.problem("link-down", subject, "has had no handshake for three minutes: "+l.Domain+" is cut off",
+		text := l.Domain + " is cut off: " + b.r.unheard(l)
+		b.problem("link-down", subject, text+b.gone(l.Domain),
 			fmt.Sprintf("from %s, does UDP to %s get through? Firewalls and security groups must let it", l.Gateway, at))
 	case Unknown:
 		b.problem("link-unreported", subject, "neither of its gateways reports it",
 			"is magpie-agent running on them? kubectl get linkreports")
 	}
+}
+
+// gone names the nodes of a domain that are not Ready.
+func (b *builder) gone(domain string) string {
+	i := slices.IndexFunc(b.r.Domains, func(d Domain) bool { return d.Name == domain })
+	if i < 0 || len(b.r.Domains[i].NotReady) == 0 {
+		return ""
+	}
+	return "; not Ready: " + b.r.ages(b.r.Domains[i].NotReady)
 }
 
 // note takes over what tunnel.Choose refuses for the domain home. Every domain

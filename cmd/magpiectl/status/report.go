@@ -2,6 +2,8 @@
 
 package status
 
+import "time"
+
 // Report is the state of the network. Its JSON is documented in
 // docs/reference/magpiectl-json.md; fields are added, never changed.
 type Report struct {
@@ -15,6 +17,8 @@ type Report struct {
 	Links    []Link    `json:"links"`
 	Pools    []Pool    `json:"pools"`
 	Nodes    []Node    `json:"nodes"`
+
+	now time.Time // when it was made, to print ages
 }
 
 // Problem is one thing that is wrong.
@@ -39,6 +43,15 @@ type Domain struct {
 	CIDRs []string `json:"cidrs"`
 	// Gateway that is active, the first by name; "" for none.
 	Gateway string `json:"gateway"`
+	// NotReady are its nodes that are not Ready.
+	NotReady []NotReady `json:"notReady"`
+}
+
+// NotReady is one node that is not Ready.
+type NotReady struct {
+	Node string `json:"node"`
+	// Since is when it was last Ready; absent if it never was.
+	Since *time.Time `json:"since,omitempty"`
 }
 
 // Gateway is one node that may carry its domain's links.
@@ -65,8 +78,12 @@ type Link struct {
 	// PeerDomain is the domain of Peer.
 	PeerDomain string `json:"peerDomain"`
 	Path       string `json:"path"`
-	// State is "live", "down" or "unknown": nobody has reported yet.
+	// State is "live", "down" (an end does not hear the other) or "unknown":
+	// nobody has reported yet.
 	State string `json:"state"`
+	// LastHeard is when an end last heard the other, if the link is down and
+	// ever was not.
+	LastHeard *time.Time `json:"lastHeard,omitempty"`
 	// RTTMicros is the round trip in microseconds; 0 means not measured.
 	RTTMicros int64 `json:"rttMicros"`
 	// Endpoint is where the side that is dialled sees the other.
@@ -90,6 +107,10 @@ type Node struct {
 	Domain string `json:"domain"`
 	Pool   string `json:"pool"`
 	Ready  bool   `json:"ready"`
+	// NotReadySince is when a node that is not Ready last was; absent if never.
+	NotReadySince *time.Time `json:"notReadySince,omitempty"`
+	// Reason is why it is not Ready, in the words of Kubernetes.
+	Reason string `json:"reason,omitempty"`
 	// Addresses are where its VTEPs listen.
 	Addresses []string `json:"addresses"`
 	PodCIDRs  []string `json:"podCIDRs"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -103,17 +104,40 @@ func (c *cluster) build(t *testing.T) status.Report {
 	}
 	v.Self = fleet.Self{}
 	c.View, c.Left = v, append(c.Left, left...)
+	c.Now = now
 	return status.Build(c.Input)
+}
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// cutOff is the lab ten minutes after the cable of shop-b was cut. What b-1
+// wrote last still says that all is well.
+func cutOff() *cluster {
+	c := lab()
+	for i := range c.Reports {
+		for j := range c.Reports[i].Status.Links {
+			if l := &c.Reports[i].Status.Links[j]; l.Node == "b-1" {
+				l.Live, l.LastHeard = false, &metav1.Time{Time: now.Add(-10*time.Minute - 3*time.Second)}
+			}
+		}
+	}
+	c.Nodes[4].Status.Conditions[0] = corev1.NodeCondition{
+		Type: corev1.NodeReady, Status: corev1.ConditionUnknown, Message: "Kubelet stopped posting node status.",
+		LastTransitionTime: metav1.NewTime(now.Add(-9 * time.Minute)),
+	}
+	return c
 }
 
 // worlds are what the goldens show, by the golden's name.
 func worlds() map[string]func() *cluster {
 	return map[string]func() *cluster{
-		"lab": lab,
+		"lab":     lab,
+		"cut-off": cutOff,
 		"wrong": func() *cluster {
 			c := lab()
 			c.Nodes[1].Status.Conditions[0] = corev1.NodeCondition{
 				Type: corev1.NodeReady, Status: corev1.ConditionUnknown, Message: "Kubelet stopped posting node status.",
+				LastTransitionTime: metav1.NewTime(now.Add(-3 * time.Hour)),
 			}
 			c.node("gw-shop-b", "shop-b", "b-2", "192.168.1.12")
 			c.Nodes[5].Spec.PodCIDRs = nil
@@ -194,5 +218,20 @@ func TestEveryProblemSaysWhatToDo(t *testing.T) {
 	}
 	if n < 8 {
 		t.Errorf("%d problems in all the worlds: they are not wrong enough", n)
+	}
+}
+
+// TestTrouble: what a test of connectivity says of a node it cannot test.
+func TestTrouble(t *testing.T) {
+	r := cutOff().build(t)
+	want := "site gw-shop-b is cut off: b-1 and cloud-1 do not hear each other for 10m (since 2026-11-22T11:49:57Z); " +
+		"node b-1 is NotReady for 9m (since 2026-11-22T11:51:00Z): Kubelet stopped posting node status."
+	if got := r.Trouble("b-1"); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	for _, node := range []string{"a-1", "cloud-1", "nobody"} {
+		if got := r.Trouble(node); got != "" {
+			t.Errorf("%s: %s", node, got)
+		}
 	}
 }

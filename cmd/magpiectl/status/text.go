@@ -99,6 +99,11 @@ func (p *printer) domains(r Report) {
 		ready := p.mark(fmt.Sprintf("%d/%d", d.Ready, d.Nodes), 9, d.Ready < d.Nodes)
 		gateway := p.mark(cut(or(d.Gateway, "none"), 18), 18, d.Gateway == "")
 		p.line("%-22s %-8s %s %s %s", cut(d.Name, 22), kind, ready, gateway, cidrs(d.CIDRs, 19))
+		if len(d.NotReady) > 0 {
+			for _, l := range matrix.Wrap("not Ready: "+r.ages(d.NotReady), matrix.Width-2) {
+				p.line("  %s", p.mark(l, 0, true))
+			}
+		}
 	}
 	p.left(left, "domains")
 }
@@ -166,11 +171,11 @@ func (p *printer) pools(r Report) {
 }
 
 func (p *printer) nodes(r Report) {
-	p.line("%-24s %-20s %-6s %s", "NODE", "DOMAIN", "READY", "PODS")
+	p.line("%-24s %-20s %-8s %s", "NODE", "DOMAIN", "READY", "PODS")
 	rows, left := shown(r.Nodes, func(n Node) bool { return !n.Ready || !n.VTEP })
 	for _, n := range rows {
 		p.line("%-24s %s %s %s", cut(n.Name, 24), p.mark(cut(or(n.Domain, "none"), 20), 20, n.Domain == ""),
-			p.mark(yes(n.Ready), 6, !n.Ready), cidrs(n.PodCIDRs, 27))
+			p.mark(r.readiness(n), 8, !n.Ready), cidrs(n.PodCIDRs, 25))
 	}
 	p.left(left, "nodes")
 }
