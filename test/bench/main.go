@@ -3,7 +3,7 @@
 // Bench measures Magpie against its peers, in namespaces of its own, and
 // prints ratios of medians of one run beside their goals.
 //
-//	bench [-only overlay,link,cni] [-rounds 5] [-time 2s] [-json FILE]
+//	bench [-only overlay,link,cni,tunnel] [-rounds 5] [-time 2s] [-json FILE]
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -24,6 +25,7 @@ import (
 	"github.com/magpie-edge/magpie/test/bench/overlay"
 	"github.com/magpie-edge/magpie/test/bench/result"
 	"github.com/magpie-edge/magpie/test/bench/stage"
+	"github.com/magpie-edge/magpie/test/bench/tunnel"
 )
 
 func main() {
@@ -52,15 +54,20 @@ func parts() []part {
 		{"link", nil, func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error) {
 			return link.Run(ctx, link.Options{Rounds: rounds, Time: length})
 		}},
+		{"tunnel", nil, func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error) {
+			return tunnel.Run(ctx, tunnel.Options{Rounds: rounds, Time: length})
+		}},
 	}
 }
 
 func run() error {
-	hidden, err := stage.Hidden(map[string]stage.Role{
+	roles := map[string]stage.Role{
 		load.RoleServe: load.Serve, load.RoleRun: load.Run,
 		overlay.RoleNode: overlay.Ours, link.RoleGateway: link.Gateway, link.RoleBare: link.Bare,
 		cni.RoleAgent: cni.Agent, cni.RoleRuntime: cni.Runtime,
-	})
+	}
+	maps.Copy(roles, tunnel.Roles())
+	hidden, err := stage.Hidden(roles)
 	if hidden || err != nil {
 		return err
 	}

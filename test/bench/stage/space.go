@@ -183,15 +183,20 @@ func (c *Child) Answer(v any) error {
 }
 
 // Memory returns how much memory the child has had at most, in bytes.
-func (c *Child) Memory() (int64, error) {
+func (c *Child) Memory() (int64, error) { return c.status("VmHWM:") }
+
+// Resident returns how much memory the child has now, in bytes.
+func (c *Child) Resident() (int64, error) { return c.status("VmRSS:") }
+
+func (c *Child) status(field string) (int64, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(c.cmd.Process.Pid) + "/status")
 	if err != nil {
 		return 0, fmt.Errorf("read memory of %s: %w", c.role, err)
 	}
-	_, rest, found := strings.Cut(string(b), "VmHWM:")
+	_, rest, found := strings.Cut(string(b), field)
 	var kb int64
 	if _, err := fmt.Sscan(rest, &kb); err != nil || !found {
-		return 0, fmt.Errorf("read memory of %s: no VmHWM", c.role)
+		return 0, fmt.Errorf("read memory of %s: no %s", c.role, field)
 	}
 	return kb << 10, nil
 }
