@@ -38,7 +38,8 @@ func (u UserspaceWireGuard) Start(name string, mtu int) (io.Closer, error) {
 		return nil, errors.Join(fmt.Errorf("create tun device %s: %w", name, err), listener.Close())
 	}
 	log := u.Log.With("device", name)
-	dev := device.NewDevice(tunnel, conn.NewDefaultBind(), &device.Logger{
+	wrapped, bind := bounded(tunnel, conn.NewDefaultBind())
+	dev := device.NewDevice(wrapped, bind, &device.Logger{
 		Verbosef: func(format string, args ...any) { log.Debug("wireguard", "text", fmt.Sprintf(format, args...)) },
 		Errorf:   func(format string, args ...any) { log.Warn("wireguard", "text", fmt.Sprintf(format, args...)) },
 	})
