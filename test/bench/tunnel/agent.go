@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/magpie-edge/magpie/tunnel/stream"
@@ -69,7 +68,6 @@ type agent struct {
 	config *tls.Config
 	server *stream.Server
 	busy   chan struct{}
-	second atomic.Bool
 }
 
 func newAgent(name, addr string, config *tls.Config) *agent {

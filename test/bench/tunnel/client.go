@@ -54,10 +54,7 @@ func serve(c net.Conn) {
 		n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 256<<10))
 		_ = binary.Write(c, binary.BigEndian, n)
 	case ping:
-		buf := make([]byte, 64)
-		for n, err := c.Read(buf); err == nil; n, err = c.Read(buf) {
-			_, err = c.Write(buf[:n])
-		}
+		_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 64))
 	}
 }
 

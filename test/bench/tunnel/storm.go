@@ -25,8 +25,8 @@ type counterJob struct {
 	Time    time.Duration `json:"time"`    // at most
 }
 
-// Counter is the role that waits for sessions: it answers with how long that
-// took in seconds, and then holds its streams.
+// Counter is the role that waits for sessions: it answers "true" when they are
+// there and its streams open, and holds those.
 func Counter(arg json.RawMessage, out io.Writer, stop <-chan struct{}) error {
 	var job counterJob
 	if err := json.Unmarshal(arg, &job); err != nil {
@@ -34,11 +34,9 @@ func Counter(arg json.RawMessage, out io.Writer, stop <-chan struct{}) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), job.Time)
 	defer cancel()
-	start := time.Now()
 	if err := job.wait(ctx); err != nil {
 		return err
 	}
-	took := time.Since(start).Seconds()
 	client := clientJob{Addr: at(cloudAddr, job.Port+1), Node: node}
 	for range job.Streams {
 		c, err := client.dial(ctx, ping)
@@ -53,9 +51,7 @@ func Counter(arg json.RawMessage, out io.Writer, stop <-chan struct{}) error {
 			return fmt.Errorf("read: %w", err)
 		}
 	}
-	if err := json.NewEncoder(out).Encode(took); err != nil {
-		return fmt.Errorf("answer: %w", err)
-	}
+	fmt.Fprintln(out, "true")
 	<-stop
 	return nil
 }
@@ -87,15 +83,9 @@ func (j counterJob) wait(ctx context.Context) error {
 
 // count runs a counter to its answer. It goes on holding streams until the
 // world is closed.
-func (w *world) count(ctx context.Context, j counterJob) (float64, error) {
-	c, err := w.cloud.Start(ctx, RoleCounter, j)
-	if err != nil {
-		return 0, err
-	}
-	w.children = append(w.children, c)
-	var took float64
-	err = c.Answer(&took)
-	return took, err
+func (w *world) count(ctx context.Context, j counterJob) error {
+	_, err := w.start(ctx, w.cloud, RoleCounter, j)
+	return err
 }
 
 // settle is how long a frugal process takes to give back what it can.
@@ -111,7 +101,7 @@ func (w *world) idle(ctx context.Context) ([]result.Row, error) {
 	defer gateway.Stop()
 	defer agent.Stop()
 	// The second connection is not what a stream costs.
-	if _, err := w.count(ctx, counterJob{Port: port, Streams: 2, Time: time.Minute}); err != nil {
+	if err := w.count(ctx, counterJob{Port: port, Streams: 2, Time: time.Minute}); err != nil {
 		return nil, err
 	}
 	var rows []result.Row
@@ -120,7 +110,7 @@ func (w *world) idle(ctx context.Context) ([]result.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := w.count(ctx, counterJob{Port: port, Streams: streams, Time: time.Minute}); err != nil {
+	if err := w.count(ctx, counterJob{Port: port, Streams: streams, Time: time.Minute}); err != nil {
 		return nil, err
 	}
 	after, err := resident(ends)
@@ -245,5 +235,8 @@ func Dialler(arg json.RawMessage, out io.Writer, _ <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(json.NewEncoder(out).Encode(map[string]any{"took": took, "dials": quantiles(times)}))
+	if err := json.NewEncoder(out).Encode(map[string]any{"took": took, "dials": quantiles(times)}); err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	return nil
 }

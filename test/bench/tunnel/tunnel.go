@@ -142,8 +142,7 @@ func (w *world) pair(ctx context.Context, g gatewayJob) (gateway, agent *stage.C
 
 // connected waits until so many nodes are.
 func (w *world) connected(ctx context.Context, port, nodes int) error {
-	_, err := w.count(ctx, counterJob{Port: port, Nodes: nodes, Time: time.Minute})
-	return err
+	return w.count(ctx, counterJob{Port: port, Nodes: nodes, Time: time.Minute})
 }
 
 func (w *world) measure(ctx context.Context, j clientJob) (figures, error) {
