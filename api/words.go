@@ -69,6 +69,33 @@ const (
 	TunnelServicePort      = "agents"
 )
 
+// The O&M tunnel's own authority: a Secret that only the manager reads, and a
+// ConfigMap with what all trust.
+const (
+	TunnelCANamespace = "kube-system"
+	TunnelCAName      = "magpie-tunnel-ca"
+	// TunnelCABundle is the key of the ConfigMap: the bundle. It holds two
+	// certificates while the authority is rotated.
+	TunnelCABundle = "ca.crt"
+	// AnnotationRotate on the Secret: a time (RFC 3339). An authority that is
+	// older is replaced, make before break, within two days.
+	AnnotationRotate = "net.magpie.dev/rotate"
+	// SignerAgent and SignerGateway are the signers that the manager serves.
+	SignerAgent   = "net.magpie.dev/tunnel-agent"
+	SignerGateway = "net.magpie.dev/tunnel-gateway"
+	// AccountAgent and AccountGateway are the ServiceAccounts that may ask them.
+	AccountAgent   = "magpie-agent"
+	AccountGateway = "magpie-gateway"
+)
+
+// What the API server says of the token of a pod's ServiceAccount.
+// Source: k8s.io/apiserver pkg/authentication/serviceaccount/util.go.
+const (
+	TokenNode    = "authentication.kubernetes.io/node-name"
+	TokenNodeUID = "authentication.kubernetes.io/node-uid"
+	TokenPod     = "authentication.kubernetes.io/pod-name"
+)
+
 // Our own group and its labels. As little as possible: see docs/reference/api.md.
 const (
 	GroupMagpie = "net.magpie.dev"

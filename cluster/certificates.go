@@ -9,12 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/rest"
 
+	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/tunnel/identity"
 )
 
@@ -39,35 +42,59 @@ type CertificateOptions struct {
 // Certificates keeps one certificate of the tunnel current, and the bundle of
 // authorities that it trusts.
 type Certificates struct {
-	client kubernetes.Interface
-	o      CertificateOptions
-	bell   bell
+	requests direct
+	stores   *stores
+	o        CertificateOptions
+	bell     bell
 	// own and trust are what is in use; nil until there is one.
-	own   atomic.Pointer[tls.Certificate]
-	trust atomic.Pointer[x509.CertPool]
+	own     atomic.Pointer[tls.Certificate]
+	trust   atomic.Pointer[trusted]
+	trouble atomic.Pointer[error]
+}
+
+// trusted is a bundle as it was read.
+type trusted struct {
+	text string
+	pool *x509.CertPool
 }
 
 // ErrNoCertificate says that none has been issued to us yet.
 var ErrNoCertificate = errors.New("no certificate of the tunnel yet")
 
-// NewCertificates reads what Dir holds; it does not connect.
+// NewCertificates reads what Dir holds; it does not connect. What cannot be
+// read there is no error: a certificate can be had again.
 func NewCertificates(cfg *rest.Config, o CertificateOptions) (*Certificates, error) {
-	client, err := kubernetes.NewForConfig(cfg)
+	requests, err := newDirect(cfg, requestKind(""))
 	if err != nil {
-		return nil, fmt.Errorf("make client: %w", err)
+		return nil, err
 	}
-	return &Certificates{client: client, o: o}, nil
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make directory of certificates: %w", err)
+	}
+	c := &Certificates{requests: requests, stores: newStores(), o: o}
+	bundle := fields.OneTermEqualSelector("metadata.name", api.TunnelCAName)
+	if err := c.stores.watch(cfg, configMapKind, api.TunnelCANamespace, bundle, nil); err != nil {
+		return nil, err
+	}
+	c.load()
+	return c, nil
 }
 
 // Run keeps certificate and bundle current until ctx ends and returns
 // ctx.Err(). An API server that is away costs nothing until the certificate's
 // end.
 func (c *Certificates) Run(ctx context.Context) error {
-	<-ctx.Done()
+	var wg sync.WaitGroup
+	wg.Go(func() { c.stores.run(ctx) })
+	wg.Go(func() { c.follow(ctx) })
+	wg.Go(func() { c.keep(ctx) })
+	wg.Wait()
 	return ctx.Err()
 }
 
-// GetCertificate is for tls.Config.GetCertificate.
+// GetCertificate is for tls.Config.GetCertificate. A certificate whose time is
+// over is still returned: the clock that says so may be wrong, and the other
+// end decides.
 func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if own := c.own.Load(); own != nil {
 		return own, nil
@@ -82,7 +109,12 @@ func (c *Certificates) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.C
 
 // Roots are the authorities to trust now; nil while none is known. Ask for each
 // handshake: they change when the authority is rotated.
-func (c *Certificates) Roots() *x509.CertPool { return c.trust.Load() }
+func (c *Certificates) Roots() *x509.CertPool {
+	if t := c.trust.Load(); t != nil {
+		return t.pool
+	}
+	return nil
+}
 
 // Who is whom our certificate names; false while there is none.
 func (c *Certificates) Who() (identity.Who, bool) {
@@ -92,6 +124,15 @@ func (c *Certificates) Who() (identity.Who, bool) {
 	}
 	who, err := identity.FromCertificate(own.Leaf)
 	return who, err == nil
+}
+
+// Trouble is why the last attempt to get a certificate failed; nil after one
+// that did not. It wraps identity.ErrNotIssued where we were refused.
+func (c *Certificates) Trouble() error {
+	if p := c.trouble.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 // Changed returns a new channel that receives after each change of certificate

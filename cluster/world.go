@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/magpie-edge/magpie/api"
@@ -37,11 +36,8 @@ type Scope struct {
 	Yield bool
 }
 
-const (
-	writeTimeout = 10 * time.Second // for one request
-	seenTimeout  = 2 * time.Second  // for our writes to come back by the watch
-	seenPause    = 2 * time.Millisecond
-)
+// writeTimeout is for one request.
+const writeTimeout = 10 * time.Second
 
 // world keeps the parts of the API that a Scope names equal to manifests.
 type world struct {
@@ -87,7 +83,7 @@ func (w *world) Apply(ctx context.Context, have, want []plan.Manifest) (int, err
 		is[m.Key()] = m
 	}
 	var errs []error
-	var wrote []plan.Manifest // JSON holds the resource version
+	var wrote []written
 	wanted := make(map[plan.ManifestKey]bool, len(want))
 	for _, m := range want {
 		wanted[m.Key()] = true
@@ -99,8 +95,7 @@ func (w *world) Apply(ctx context.Context, have, want []plan.Manifest) (int, err
 			errs = append(errs, fmt.Errorf("apply %s: %w", m, err))
 			continue
 		}
-		m.JSON = version
-		wrote = append(wrote, m)
+		wrote = append(wrote, written{m.Kind, m.Namespace, m.Name, version})
 	}
 	removed := 0
 	for _, m := range have {
@@ -115,7 +110,7 @@ func (w *world) Apply(ctx context.Context, have, want []plan.Manifest) (int, err
 			removed++
 		}
 	}
-	w.awaitSeen(ctx, wrote)
+	w.stores.await(ctx, wrote...)
 	return len(wrote) + removed, errors.Join(errs...)
 }
 
@@ -188,31 +183,4 @@ func (w *world) resource(k kind, namespace string) dynamic.ResourceInterface {
 		return w.client.Resource(k.gvr()).Namespace(namespace)
 	}
 	return w.client.Resource(k.gvr())
-}
-
-// awaitSeen returns when the stores hold what was written, or a little later:
-// a round that decides on what was before our last writes repeats them.
-func (w *world) awaitSeen(ctx context.Context, wrote []plan.Manifest) {
-	ctx, cancel := context.WithTimeout(ctx, seenTimeout)
-	defer cancel()
-	tick := time.NewTicker(seenPause)
-	defer tick.Stop()
-	for _, m := range wrote {
-		for !w.seen(m) {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-		}
-	}
-}
-
-func (w *world) seen(m plan.Manifest) bool {
-	o := w.stores.get(m.Kind, m.Namespace, m.Name)
-	if o == nil {
-		return false
-	}
-	order, err := resourceversion.CompareResourceVersion(o.GetResourceVersion(), m.JSON)
-	return err != nil || order >= 0
 }

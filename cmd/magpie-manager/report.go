@@ -94,8 +94,9 @@ func (r *reporter) round(x reconcile.Round) {
 	r.metrics.success.WithLabelValues(x.Loop).Set(float64(x.At.Add(x.Took).UnixMilli()) / 1000)
 }
 
-// notes makes an event and a line of log of each note that is new.
-func (r *reporter) notes(loop string, notes []plan.Note, in fleet.Cluster) {
+// notes makes an event and a line of log of each note that is new. find returns
+// the object that a note is about, nil if there is none.
+func (r *reporter) notes(loop string, notes []plan.Note, find func(subject string) runtime.Object) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.said == nil {
@@ -114,7 +115,7 @@ func (r *reporter) notes(loop string, notes []plan.Note, in fleet.Cluster) {
 		if !known {
 			r.log.Warn("left out of the plan", "loop", loop, "subject", n.Subject, "code", n.Code, "text", n.Text)
 		}
-		if about := subject(n.Subject, in); !told && about != nil {
+		if about := find(n.Subject); !told && about != nil {
 			r.events.Eventf(about, nil, corev1.EventTypeWarning, camel(n.Code), "Plan", "%s", n.Text)
 			told = true
 		}

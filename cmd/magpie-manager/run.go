@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -77,6 +78,9 @@ func run(ctx context.Context, c Config, logs io.Writer) error {
 			return fmt.Errorf("add loop %s: %w", p.name, err)
 		}
 	}
+	if err := addTunnel(mgr, cfg, c, door, r); err != nil {
+		return err
+	}
 	log.Info("manager starts", "listen", c.Listen)
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("run: %w", err)
@@ -99,7 +103,7 @@ func (p part) loop(door *cluster.Manager, r *reporter, every time.Duration) mana
 		Desire: func(in fleet.Cluster) ([]plan.Manifest, error) {
 			out, err := p.plan(in)
 			if err == nil {
-				r.notes(p.name, out.Notes, in)
+				r.notes(p.name, out.Notes, func(text string) runtime.Object { return subject(text, in) })
 			}
 			return out.Manifests, err
 		},
@@ -109,8 +113,13 @@ func (p part) loop(door *cluster.Manager, r *reporter, every time.Duration) mana
 		Every:  every,
 		Report: r.round,
 	}
-	return manager.RunnableFunc(func(ctx context.Context) error { // started on the leader only
-		if err := loop.Run(ctx); ctx.Err() == nil {
+	return leading(loop.Run)
+}
+
+// leading runs on the leader only.
+func leading(run func(context.Context) error) manager.Runnable {
+	return manager.RunnableFunc(func(ctx context.Context) error {
+		if err := run(ctx); ctx.Err() == nil {
 			return err
 		}
 		return nil
@@ -160,7 +169,11 @@ func newManager(cfg *rest.Config, c Config, door *cluster.Manager) (manager.Mana
 
 // always runs the watches on every replica, so that a new leader knows
 // everything already.
-type always struct{ door *cluster.Manager }
+type always struct {
+	door interface {
+		Run(ctx context.Context) error
+	}
+}
 
 func (a always) Start(ctx context.Context) error {
 	if err := a.door.Run(ctx); ctx.Err() == nil {

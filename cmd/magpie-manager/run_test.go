@@ -59,7 +59,7 @@ const namespace = "magpie-system"
 func kubeconfig(t *testing.T) string {
 	t.Helper()
 	ns := "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}\n---\n"
-	if err := server.ApplyYAML(t.Context(), ns+apiserver.Chart(t, namespace, "manager/rbac.yaml")); err != nil {
+	if err := server.ApplyYAML(t.Context(), ns+apiserver.Chart(t, namespace, "manager/rbac.yaml", "manager/authority.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	kube, err := kubernetes.NewForConfig(server.Config)

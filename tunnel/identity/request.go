@@ -15,6 +15,10 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	certv1 "k8s.io/api/certificates/v1"
+
+	"github.com/magpie-edge/magpie/api"
 )
 
 // Lifetime of a certificate, and how long before it is signed it begins: the
@@ -169,4 +173,15 @@ func RenewAt(c *x509.Certificate, chance float64) time.Time {
 		life -= Backdate
 	}
 	return c.NotAfter.Add(-life / 3).Add(time.Duration((chance - 0.5) / 5 * float64(life)))
+}
+
+// RequestSpec is what a CertificateSigningRequest for a request's PEM says.
+func RequestSpec(kind Kind, request []byte) certv1.CertificateSigningRequestSpec {
+	signer, life := api.SignerAgent, int32(Lifetime/time.Second)
+	if kind == Gateway {
+		signer = api.SignerGateway
+	}
+	return certv1.CertificateSigningRequestSpec{
+		Request: request, SignerName: signer, ExpirationSeconds: &life, Usages: usages(kind),
+	}
 }

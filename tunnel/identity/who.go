@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -104,7 +105,7 @@ func Verify(chain []*x509.Certificate, roots *x509.CertPool, now time.Time, kind
 	if err != nil {
 		return Who{}, err
 	}
-	if !oneOf(who.Kind, kinds) {
+	if !slices.Contains(kinds, who.Kind) {
 		return Who{}, fmt.Errorf("%w: it is a %s's, wanted %v", ErrNobody, who.Kind, kinds)
 	}
 	use := x509.ExtKeyUsageClientAuth
@@ -120,15 +121,6 @@ func Verify(chain []*x509.Certificate, roots *x509.CertPool, now time.Time, kind
 		return Who{}, fmt.Errorf("verify certificate of %s %s: %w", who.Kind, who.Name, err)
 	}
 	return who, nil
-}
-
-func oneOf(k Kind, kinds []Kind) bool {
-	for _, want := range kinds {
-		if k == want {
-			return true
-		}
-	}
-	return false
 }
 
 // nodeURI is where a certificate holds the UID of its node.
