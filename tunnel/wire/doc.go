@@ -10,6 +10,14 @@
 // very calls that it uses for the module. Hello sends the datagrams by which the
 // two ends of a link hear each other.
 //
+//	agent                        site's gateway node          cloud
+//	Dialler --------------------------------------------> Door   (magpie-gateway)
+//	Dialler --CONNECT--> HTTP proxy of the environment --> Door
+//	Dialler --CONNECT-------> Relay ---------------------> Door
+//
+// Dialler opens an agent's connections to gateways, and TLS is between those two
+// whatever lies between. Door accepts them.
+//
 // # Why this way
 //
 // The choice between module and process is made per node and shows nowhere
