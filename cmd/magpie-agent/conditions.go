@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/health"
 	"github.com/magpie-edge/magpie/internal/reconcile"
@@ -23,6 +27,16 @@ type conditions struct {
 	tracker *health.Tracker
 	gauge   *prometheus.Desc
 	now     func() time.Time
+
+	mu     sync.Mutex
+	detail map[said]string // of the conditions that the API has been told of
+}
+
+// said is one time that a condition held.
+type said struct {
+	code    health.Code
+	subject string
+	since   time.Time
 }
 
 func newConditions(now func() time.Time) *conditions {
@@ -56,6 +70,47 @@ func (c *conditions) view(v *fleet.View, err error, lost time.Time, cause error)
 		return
 	}
 	c.hold(health.APIUnreachable, "", v.Stale, "the fleet is as of "+v.ReadAt.Format(time.RFC3339))
+}
+
+// reported is what to tell the API. The detail stays what it was when it was
+// first told: an error's text that changes with each try is no news. That the
+// API server is unreachable is not told to the API server.
+func (c *conditions) reported() []v1alpha1.AgentCondition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.detail
+	c.detail = map[said]string{}
+	var out []v1alpha1.AgentCondition
+	for _, f := range c.tracker.Shown(c.now()) {
+		if f.Code == health.APIUnreachable || len(out) == reportedMost {
+			continue
+		}
+		key := said{f.Code, f.Subject, f.Since}
+		detail, told := old[key]
+		if !told {
+			detail = shorten(f.Detail)
+		}
+		c.detail[key] = detail
+		out = append(out, v1alpha1.AgentCondition{
+			Code: string(f.Code), Subject: f.Subject, Severity: f.Severity.String(), Detail: detail,
+			Since: metav1.Time{Time: f.Since.UTC().Truncate(time.Second)},
+		})
+	}
+	return out
+}
+
+// What a LinkReport holds at most. Source: its CRD.
+const (
+	reportedMost = 16
+	reportedText = 512
+)
+
+// shorten cuts a text to what the API takes, at a rune.
+func shorten(s string) string {
+	if len(s) <= reportedText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:reportedText-3], "") + "..."
 }
 
 // Describe is part of prometheus.Collector.

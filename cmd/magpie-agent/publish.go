@@ -13,6 +13,7 @@ import (
 
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/internal/version"
 	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/vxlan"
 )
@@ -28,6 +29,9 @@ type published struct {
 	driver string // "kernel" or "userspace"
 	peers  []peer
 	now    time.Time
+
+	conditions []v1alpha1.AgentCondition
+	notes      []v1alpha1.AgentNote
 }
 
 // peer is one WireGuard peer as the kernel sees it.
@@ -101,6 +105,7 @@ func reportManifest(p published) (plan.Manifest, error) {
 		}
 		report.Status.Links = append(report.Status.Links, state)
 	}
+	report.Status.Agent, report.Status.Conditions, report.Status.Notes = version.String(), p.conditions, p.notes
 	report.Status.Peers = int32(len(p.peers))
 	slices.SortFunc(report.Status.Links, func(a, b v1alpha1.LinkState) int { return strings.Compare(a.Node, b.Node) })
 	return plan.ManifestOf(report, "")

@@ -153,5 +153,6 @@ func (a *agent) readPublished() (published, error) {
 		return published{}, fmt.Errorf("look at the peers: %w", err)
 	}
 	a.hearing.heard(p.peers)
+	p.conditions, p.notes = a.vitals.conditions.reported(), a.vitals.reportedNotes(a.node)
 	return p, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	"github.com/magpie-edge/magpie/internal/reconcile"
 	"github.com/magpie-edge/magpie/plan"
 )
@@ -118,6 +120,23 @@ func (h *vitals) note(loop string, notes []plan.Note) {
 			h.log.Info("no longer left out of the plan", "loop", loop, "subject", n.Subject, "code", n.Code)
 		}
 	}
+}
+
+// reportedNotes is what to tell the API of what is left out, sorted: of this
+// node only. What it notes of its neighbours and of other domains, every other
+// node notes as well, and whoever has the API can work it out.
+func (h *vitals) reportedNotes(node string) []v1alpha1.AgentNote {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []v1alpha1.AgentNote
+	for _, loop := range slices.Sorted(maps.Keys(h.notes)) {
+		for _, n := range h.notes[loop] {
+			if n.Subject == "node "+node {
+				out = append(out, v1alpha1.AgentNote{Code: n.Code, Subject: n.Subject, Text: shorten(n.Text)})
+			}
+		}
+	}
+	return out[:min(len(out), reportedMost)]
 }
 
 // call takes the result of one CNI call.

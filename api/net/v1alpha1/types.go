@@ -121,6 +121,39 @@ type LinkReportStatus struct {
 	Live  int32 `json:"live,omitempty"`
 	// Links has one entry a peer, sorted by node.
 	Links []LinkState `json:"links,omitempty"`
+	// Agent is the version of the magpie-agent that wrote this.
+	Agent string `json:"agent,omitempty"`
+	// Conditions are what has been wrong with the node for a while, worst
+	// first. What the agent cannot write because it is cut off is not here.
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []AgentCondition `json:"conditions,omitempty"`
+	// Notes say what of this node the agent has left out of its plans, and why.
+	// +kubebuilder:validation:MaxItems=16
+	Notes []AgentNote `json:"notes,omitempty"`
+}
+
+// AgentCondition is trouble that lasts, as docs/runbooks has it.
+type AgentCondition struct {
+	// Code is the name of its runbook: "loop-failing".
+	Code string `json:"code"`
+	// Subject is what it is about: "loop vxlan".
+	Subject string `json:"subject,omitempty"`
+	// Severity is "info", "warning" or "error".
+	Severity string `json:"severity"`
+	// Since is when it began.
+	Since metav1.Time `json:"since"`
+	// Detail is what was seen when it was first written; it does not follow
+	// later changes, which would be a write each.
+	// +kubebuilder:validation:MaxLength=512
+	Detail string `json:"detail,omitempty"`
+}
+
+// AgentNote is one thing that one would expect in a plan and that is not there.
+type AgentNote struct {
+	Code    string `json:"code"`
+	Subject string `json:"subject,omitempty"`
+	// +kubebuilder:validation:MaxLength=512
+	Text string `json:"text,omitempty"`
 }
 
 // LinkState is one peer as this node sees it.
