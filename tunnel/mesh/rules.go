@@ -31,7 +31,9 @@ var neverCarried6 = []string{
 // firewall plans two things. In prerouting, before anything can be rewritten:
 // what comes in by a link may go to pods of the cluster and nowhere else. In
 // forward: TCP learns the MTU of the route it takes, in both directions,
-// because many a firewall drops the ICMP that would tell it later.
+// because many a firewall drops the ICMP that would tell it later. Every packet
+// of the host passes both hooks, so the first rule of either lets go of those
+// that are not meant.
 func (m *mesh) firewall() {
 	dev := api.DeviceMesh
 	var b strings.Builder
@@ -47,14 +49,17 @@ func (m *mesh) firewall() {
 	set("never4", "ipv4_addr", neverCarried)
 	set("never6", "ipv6_addr", neverCarried6)
 	b.WriteString("add chain ingress { type filter hook prerouting priority -300 ; }\n")
+	fmt.Fprintf(&b, "add rule ingress iifname != %q return\n", dev)
 	for _, f := range []struct{ word, n string }{{"ip", "4"}, {"ip6", "6"}} {
-		fmt.Fprintf(&b, "add rule ingress iifname %q %s daddr @never%s drop\n", dev, f.word, f.n)
-		fmt.Fprintf(&b, "add rule ingress iifname %q %s daddr != @pods%s drop\n", dev, f.word, f.n)
+		fmt.Fprintf(&b, "add rule ingress %s daddr @never%s drop\n", f.word, f.n)
+		fmt.Fprintf(&b, "add rule ingress %s daddr != @pods%s drop\n", f.word, f.n)
+	}
+	b.WriteString("add chain clamp\n")
+	for _, way := range []string{"iifname", "oifname"} {
+		fmt.Fprintf(&b, "add rule clamp %s %q tcp option maxseg size set rt mtu\n", way, dev)
 	}
 	b.WriteString("add chain forward { type filter hook forward priority -150 ; }\n")
-	for _, way := range []string{"iifname", "oifname"} {
-		fmt.Fprintf(&b, "add rule forward %s %q tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu\n", way, dev)
-	}
+	b.WriteString("add rule forward tcp flags & (syn | rst) == syn jump clamp\n")
 	m.plan.Tables = append(m.plan.Tables, plan.Table{
 		Family: "inet", Name: api.TablePrefix + Owner.Name, Body: b.String(),
 	})

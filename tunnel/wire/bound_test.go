@@ -28,7 +28,7 @@ func (nowhere) Send([][]byte, conn.Endpoint) error { return nil }
 
 const batch = conn.IdealBatchSize
 
-// reads reads batches until they are as many as asked and returns how long
+// reads takes that many batches from the device and returns how long
 // each took.
 func reads(t *testing.T, d tun.Device, times int) []time.Duration {
 	t.Helper()
