@@ -122,6 +122,17 @@ func (s *Server) Streams() (streams, conns int) {
 	return streams, len(s.conns)
 }
 
+// Load is how many streams are open on a connection that Serve was given.
+func (s *Server) Load(conn net.Conn) int {
+	s.mu.Lock()
+	c := s.conns[conn]
+	s.mu.Unlock()
+	if c == nil {
+		return 0
+	}
+	return c.Load().Streams
+}
+
 // accept handles one stream.
 func (s *Server) accept(ctx context.Context, conn net.Conn, st *h2.Stream) {
 	if isHello(st.Request()) {
