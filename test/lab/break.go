@@ -17,6 +17,7 @@ import (
 const BreakHelp = `  cut SITE                   the internet line carries nothing
   loss SITE PERCENT          packets are lost at random, both ways
   rate SITE MBIT             the line is that slow
+  delay SITE MS [MS [PERCENT]]  the line takes so long, each way; jitter; loss
   shrink-mtu SITE BYTES      smaller MTU, announced by ICMP
   black-hole SITE BYTES      larger packets vanish silently
   block-udp SITE             the site's firewall drops UDP
@@ -54,9 +55,6 @@ func (l *Lab) Break(ctx context.Context, words ...string) (string, error) {
 			return "", err
 		}
 		return fmt.Sprintf("%s: %s; undo: magpie-lab heal", f, text), nil
-	}
-	if words[0] == "delay" {
-		return "", errors.New("delay needs the lab's own wire, which is not there yet; `rate` slows a line down")
 	}
 	return l.breakNode(ctx, words)
 }

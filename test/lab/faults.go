@@ -104,6 +104,10 @@ func parseWorldFault(words []string) (world.Fault, error) {
 		return f, fmt.Errorf("%s: %q is not a number", f.Kind, words[2])
 	}
 	f.Value = int(v)
+	if f.Kind == "delay" {
+		err := parseDelay(&f, words[3:])
+		return f, err
+	}
 	switch {
 	case f.Kind == "loss" && (v <= 0 || v > 100):
 		return f, fmt.Errorf("loss: %g is not a percentage", v)
@@ -115,6 +119,27 @@ func parseWorldFault(words []string) (world.Fault, error) {
 		return f, fmt.Errorf("%s: %d is not between 576 and 1500", f.Kind, f.Value)
 	}
 	return f, nil
+}
+
+// parseDelay reads jitter and loss, and checks all three.
+func parseDelay(f *world.Fault, words []string) error {
+	for i, into := range []*int{&f.Jitter, &f.Loss} {
+		if i >= len(words) {
+			break
+		}
+		v, err := strconv.ParseFloat(strings.TrimRight(words[i], "ms%"), 64)
+		if err != nil || v < 0 {
+			return fmt.Errorf("delay: %q is not a number", words[i])
+		}
+		*into = int(v)
+		if into == &f.Loss {
+			*into = int(v * 10)
+		}
+	}
+	if f.Value < 0 || f.Value > 10_000 || f.Jitter > 10_000 || f.Loss > 1000 {
+		return fmt.Errorf("%s: up to 10 s, 10 s more, and 100%%", f)
+	}
+	return nil
 }
 
 // addWorldFault replaces a fault of the same kind on the same site.

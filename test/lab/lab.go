@@ -15,6 +15,7 @@ import (
 
 	"github.com/magpie-edge/magpie/test/lab/fetch"
 	"github.com/magpie-edge/magpie/test/lab/machine"
+	"github.com/magpie-edge/magpie/test/lab/world"
 )
 
 // Options of a lab. The zero value is the lab that `make lab` makes.
@@ -39,7 +40,7 @@ type Lab struct {
 	dir string
 }
 
-// Hidden runs what the lab re-executes itself for; see machine.Hidden. main
+// Hidden runs what the lab re-executes itself for; see world.Hidden. main
 // and TestMain call it first and return if it says true.
 func Hidden() bool {
 	if len(os.Args) == 4 && os.Args[1] == verbRelay {
@@ -49,7 +50,7 @@ func Hidden() bool {
 		}
 		return true
 	}
-	return machine.Hidden()
+	return world.Hidden()
 }
 
 // New is a lab as the options say, whether it exists or not.

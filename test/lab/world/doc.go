@@ -34,8 +34,10 @@
 // the first half; a set of mappings learned behind the masquerade and used as
 // DNAT gives the second. Symmetric is masquerade with fully random ports.
 //
+// The kernel here has no netem: a line that takes its time is a process between
+// two TUN devices of the internet machine (Line).
+//
 // # Not here
 //
 // The machines themselves: package machine. What runs on them: package lab.
-// Delay: the kernel here has no netem.
 package world

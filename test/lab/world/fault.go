@@ -13,9 +13,12 @@ import (
 // Fault is one thing that is wrong between machines. The list of all faults
 // is rendered whole; removing one from the list heals it.
 type Fault struct {
-	Kind  string `json:"kind"`  // cut, loss, rate, block-udp, rebind-nat, shrink-mtu, black-hole, private-line
+	Kind  string `json:"kind"`  // cut, loss, rate, delay, block-udp, rebind-nat, shrink-mtu, black-hole, private-line
 	Site  string `json:"site"`  // whose internet line; not for private-line
-	Value int    `json:"value"` // loss: per mille; rate: Mbit/s; MTU: bytes; rebind-nat: times
+	Value int    `json:"value"` // loss: per mille; rate: Mbit/s; delay: ms each way; MTU: bytes; rebind-nat: times
+	// Of a delay only: up to so many ms more, and what is lost per mille.
+	Jitter int `json:"jitter,omitempty"`
+	Loss   int `json:"loss,omitempty"`
 }
 
 // Kinds of faults with one sentence each.
@@ -24,6 +27,7 @@ func Kinds() map[string]string {
 		"cut":          "the site's internet line carries nothing",
 		"loss":         "the site's internet line loses packets at random, both ways",
 		"rate":         "the site's internet line is that slow, both ways",
+		"delay":        "the site's internet line takes its time, both ways",
 		"block-udp":    "the site's firewall drops UDP towards and from the internet",
 		"rebind-nat":   "the site's NAT forgot its mappings and hands out other ports",
 		"shrink-mtu":   "the site's internet line has a smaller MTU, and says so by ICMP",
@@ -39,6 +43,8 @@ func (f Fault) String() string {
 		return "private-line up"
 	case "loss":
 		return fmt.Sprintf("loss %s %g%%", f.Site, float64(f.Value)/10)
+	case "delay":
+		return fmt.Sprintf("delay %s %dms %dms %g%%", f.Site, f.Value, f.Jitter, float64(f.Loss)/10)
 	case "rate", "shrink-mtu", "black-hole":
 		return fmt.Sprintf("%s %s %d", f.Kind, f.Site, f.Value)
 	}
@@ -88,6 +94,9 @@ func lineScript(faults []Fault) string {
 			// measured, in one piece.
 			fmt.Fprintf(&cmds, "ip link set %s gso_max_segs 1\n", f.Site)
 		}
+	}
+	for _, s := range Sites() {
+		cmds.WriteString(delayScript(s, faults))
 	}
 	return cmds.String() + nft(fresh("fault")+
 		"table inet fault {\n  chain forward {\n    type filter hook forward priority -10; policy accept\n"+rules.String()+"  }\n}\n")

@@ -3,9 +3,11 @@
 package world_test
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/magpie-edge/magpie/test/lab/world"
 )
@@ -68,6 +70,41 @@ func TestKernelFaults(t *testing.T) {
 		apply()
 		if got := must(t, lab, "shop-a-gw", "cat /sys/class/net/wan/mtu"); got != "1500" {
 			t.Errorf("healed MTU %s", got)
+		}
+	})
+	t.Run("delay", func(t *testing.T) {
+		ask := func() time.Duration {
+			t.Helper()
+			begin := time.Now()
+			if got := seenAs(t, lab, "a-1", 4600, far); !strings.HasPrefix(got, "198.51.100.2:") {
+				t.Fatalf("answer %q", got)
+			}
+			return time.Since(begin)
+		}
+		// The median of three keeps a busy machine out of it.
+		median := func() time.Duration {
+			all := []time.Duration{ask(), ask(), ask()}
+			slices.Sort(all)
+			return all[1]
+		}
+		before := median()
+		apply(world.Fault{Kind: "delay", Site: "shop-a", Value: 200, Jitter: 50})
+		if took := median() - before; took < 350*time.Millisecond || took > 800*time.Millisecond {
+			t.Errorf("the way there and back takes %v more, want 400 to 500 ms", took)
+		}
+		if !answered("c-1", far, 10) {
+			t.Error("another site is cut off")
+		}
+		apply(world.Fault{Kind: "delay", Site: "shop-a", Value: 1, Loss: 1000})
+		if answered("a-1", far, 10) {
+			t.Error("a line that loses everything answered")
+		}
+		apply()
+		if took := median() - before; took > 300*time.Millisecond {
+			t.Errorf("healed, it still takes %v more", took)
+		}
+		if left := must(t, lab, world.Internet, "ip rule | grep -v 'lookup \\(local\\|main\\|default\\)'; ls /sys/class/net | grep '[.]'; true"); left != "" {
+			t.Errorf("left after healing: %s", left)
 		}
 	})
 	t.Run("private-line", func(t *testing.T) {

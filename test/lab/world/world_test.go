@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if machine.Hidden() {
+	if world.Hidden() {
 		return
 	}
 	m.Run()
@@ -51,16 +51,30 @@ func newWorld(t *testing.T) string {
 			}
 		}
 	})
+	copyExe(t, exe, filepath.Join(bin, "magpie-lab"))
 	for _, name := range world.Machines() {
 		spec := machine.Spec{Name: name, Lab: lab, Bin: bin, Run: "test"}
 		if err := machine.Start(t.Context(), exe, spec); err != nil {
 			t.Fatal(err)
 		}
 	}
+	must(t, lab, world.Internet, "ln -sf /lab/bin/magpie-lab /usr/local/bin/systemctl")
 	if err := world.Wire(t.Context(), lab); err != nil {
 		t.Fatal(err)
 	}
 	return lab
+}
+
+// copyExe puts this executable where machines look for the lab's.
+func copyExe(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // in runs a shell command inside a machine.
