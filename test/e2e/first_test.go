@@ -7,7 +7,6 @@ package e2e_test
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 )
@@ -57,12 +56,4 @@ exit 1`, p.ns, p.call("ADD"), flowProgram, fmt.Sprintf("%s:%d", far.ip, flowPort
 		t.Errorf("took %v", took)
 	}
 	within(t, time.Minute, func() error { return ready(t, node) })
-}
-
-// kubectl runs the lab's kubectl as administrator.
-func kubectl(t *testing.T, words ...string) string {
-	t.Helper()
-	config := strings.TrimSpace(lab(t, "kubeconfig"))
-	tool := strings.TrimSpace(run(t, "/bin/sh", "-c", `ls "${MAGPIE_CACHE:-$HOME/.cache/magpie}"/bin/kubectl-v* | tail -1`))
-	return run(t, append([]string{tool, "--kubeconfig", config}, words...)...)
 }

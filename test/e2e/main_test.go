@@ -41,7 +41,7 @@ func repo() string {
 // $MAGPIE_LAB or, without one, the one of `make lab`.
 func labVerb(words ...string) []string {
 	name := cmp.Or(os.Getenv("MAGPIE_LAB"), "default")
-	return append([]string{bin("magpie-lab"), words[0], "--name", name}, words[1:]...)
+	return append([]string{bin("magpie-lab"), "--name", name}, words...)
 }
 
 func bin(name string) string { return filepath.Join(repo(), "bin", name) }
@@ -123,8 +123,30 @@ func breaks(t *testing.T, words ...string) {
 // ctl runs magpiectl as the administrator.
 func ctl(t *testing.T, words ...string) string {
 	t.Helper()
+	return run(t, ctlVerb(t, words...)...)
+}
+
+func ctlVerb(t *testing.T, words ...string) []string {
+	t.Helper()
 	config := strings.TrimSpace(lab(t, "kubeconfig"))
-	return run(t, append([]string{bin("magpiectl"), "--kubeconfig", config}, words...)...)
+	return append([]string{bin("magpiectl"), "--kubeconfig", config}, words...)
+}
+
+// kubectl runs the lab's kubectl as the administrator.
+func kubectl(t *testing.T, words ...string) string {
+	t.Helper()
+	out, err := tryKubectl(t, words...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func tryKubectl(t *testing.T, words ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	return try(ctx, labVerb(append([]string{"kubectl"}, words...)...)...)
 }
 
 // within polls until f is nil.

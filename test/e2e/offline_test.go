@@ -59,17 +59,11 @@ func TestOffline(t *testing.T) {
 // TestUnchangedFleetWritesNothing compares the counters of writes over a time
 // in which nothing happens.
 func TestUnchangedFleetWritesNothing(t *testing.T) {
-	nodes := []string{"cloud-1", "cloud-2", "a-1", "a-2", "b-1", "c-1"}
-	count := func(node string) string {
-		return on(t, node, "busybox wget -qO- "+agentHealth+`/metrics | grep -E '^magpie_loop_steps_total\{loop="(vxlan|mesh|cni)"\}'`)
-	}
-	before := map[string]string{}
-	for _, n := range nodes {
-		before[n] = count(n)
-	}
+	settle(t)
+	before := written(t)
 	time.Sleep(35 * time.Second) // one full round of every loop
-	for _, n := range nodes {
-		if after := count(n); after != before[n] {
+	for n, after := range written(t) {
+		if after != before[n] {
 			t.Errorf("%s wrote although nothing changed:\n%s%s", n, before[n], after)
 		}
 	}

@@ -10,10 +10,8 @@ import (
 	"time"
 )
 
-// repairTime is how soon whatever is deleted or changed must be back. Two
-// busy cores that also run six kubelets get some grace on top of the second
-// that is promised.
-const repairTime = 2 * time.Second
+// repairTime is how soon whatever is deleted or changed must be back.
+const repairTime = time.Second
 
 // TestRepair deletes or changes one owned object of each kind on a gateway,
 // whose kernel has them all, and waits for it to be as it was.
