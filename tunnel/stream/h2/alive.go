@@ -37,17 +37,21 @@ func (c *Conn) watch() {
 		go c.fail(errStuck)
 		return
 	}
-	silent := now.Sub(time.Unix(0, c.heard.Load()))
+	heard := time.Unix(0, c.heard.Load())
+	if !heard.Before(c.probed) {
+		c.missed = 0
+	}
+	silent := now.Sub(heard)
 	next := c.o.Ping
 	switch {
 	case silent < c.o.Ping:
-		c.missed = 0
 		next -= silent
 	case c.missed == probes:
 		go c.fail(errSilent)
 		return
 	default:
 		c.missed++
+		c.probed = now
 		c.ping(now)
 	}
 	c.keepAlive.Reset(next)

@@ -64,12 +64,14 @@ type Conn struct {
 	pinged    time.Time
 	measured  int64 // when last for the round trip, in Unix nanoseconds
 	pings     uint64
-	missed    int
+	probed    time.Time // when last because of silence
+	missed    int       // probes without a sign of life since
 	keepAlive *time.Timer
 	settled   chan struct{} // closed when no stream is left; nil when nobody waits
 }
 
-// New prepares a connection. Run makes it work.
+// New begins a connection: what it says first goes out before anything that
+// Open says. Run makes it work.
 func New(nc net.Conn, o Options) *Conn {
 	c := &Conn{
 		nc: nc, o: o, done: make(chan struct{}), streams: map[uint32]*Stream{}, next: 1,
@@ -78,6 +80,8 @@ func New(nc net.Conn, o Options) *Conn {
 	}
 	c.turn.nc, c.turn.now, c.turn.fail = nc, o.Now, c.fail
 	c.turn.quantum.Store(quantumStart)
+	c.heard.Store(o.Now().UnixNano())
+	c.greet()
 	return c
 }
 
@@ -85,11 +89,9 @@ func New(nc net.Conn, o Options) *Conn {
 func (c *Conn) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
 	defer stop()
-	c.heard.Store(c.o.Now().UnixNano())
 	c.mu.Lock()
 	c.keepAlive = time.AfterFunc(c.o.Ping, c.watch)
 	c.mu.Unlock()
-	c.greet()
 	err := c.read()
 	if f, ok := errors.AsType[*fault](err); ok {
 		c.bye(f.code)
@@ -189,7 +191,7 @@ func (c *Conn) Open(ctx context.Context, request Header) (*Stream, error) {
 	defer c.mu.Unlock()
 	for !s.answered {
 		if s.inErr != nil {
-			return nil, s.inErr
+			return nil, s.inErr // may be ErrNotNow: see ResetError
 		}
 		if ctx.Err() != nil {
 			c.postReset(s.id, CodeCancel)

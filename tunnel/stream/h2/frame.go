@@ -134,6 +134,12 @@ type ResetError struct {
 	Far  bool // the far end cut it
 }
 
+// Is makes a stream that the far end did not take equal to ErrNotNow: it has
+// done nothing, so it may be opened elsewhere.
+func (e *ResetError) Is(target error) bool {
+	return target == ErrNotNow && e.Far && e.Code == CodeRefused
+}
+
 // Error says who cut the stream.
 func (e *ResetError) Error() string {
 	who := "this end"

@@ -247,6 +247,11 @@ func (s *Stream) take(n int) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var since time.Time
+	defer func() {
+		if !since.IsZero() {
+			s.traffic.Stalled += c.o.Now().Sub(since)
+		}
+	}()
 	for {
 		now := c.o.Now()
 		have := min(int64(n), s.credit, c.credit, int64(c.turn.quantum.Load()), int64(c.farFrame))
@@ -256,9 +261,6 @@ func (s *Stream) take(n int) (int, error) {
 		case s.writeBy.over(now):
 			return 0, errTimeout
 		case have > 0:
-			if !since.IsZero() {
-				s.traffic.Stalled += now.Sub(since)
-			}
 			s.credit -= have
 			c.credit -= have
 			s.traffic.Sent += have
@@ -318,17 +320,14 @@ func (s *Stream) Reset(code Code) {
 }
 
 // Wait returns nil after both directions have closed in order, and the reason
-// if the stream was cut before.
+// if the stream was cut before, net.ErrClosed after Close.
 func (s *Stream) Wait() error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	for !s.gone {
 		s.readable.Wait()
 	}
-	if s.inEnd && s.outEnd {
-		return nil
-	}
-	return s.inErr
+	return s.why
 }
 
 // OnEnd calls f, in a goroutine of its own, once the stream is over: with nil
