@@ -20,6 +20,21 @@ const (
 	PortManagerHealth = 10292
 	// PortManagerWebhook serves admission webhooks of magpie-manager.
 	PortManagerWebhook = 10293
+	// PortGateway is where magpie-gateway's container listens for agents; the
+	// Service maps PortTunnel to it.
+	PortGateway = 10443
+	// PortGatewayConnect and PortGatewayHTTP are entries of the O&M tunnel for an
+	// API server (HTTPConnect with mTLS) and for Prometheus and metrics-server.
+	PortGatewayConnect = 10294
+	PortGatewayHTTP    = 10295
+	// PortGatewayHealth serves health, metrics and sessions of magpie-gateway.
+	PortGatewayHealth = 10296
+	// PortTunnelRelay is where a gateway node of a site takes its neighbours'
+	// connections to magpie-gateway; inside the site only.
+	PortTunnelRelay = 10297
+	// PortKubelet is the kubelet's on each node, and that of the entry which
+	// routes by server name, where callers believe they reach a kubelet.
+	PortKubelet = 10250
 )
 
 // PortHello is the UDP port of the datagrams with which gateways show each

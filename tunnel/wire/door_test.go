@@ -32,8 +32,8 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-func newAuthority(t testing.TB) authority {
-	t.Helper()
+func newAuthority(tb testing.TB) authority {
+	tb.Helper()
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
@@ -43,8 +43,8 @@ func newAuthority(t testing.TB) authority {
 	return authority{must(x509.ParseCertificate(der)), key}
 }
 
-func (a authority) issue(t testing.TB, name string) tls.Certificate {
-	t.Helper()
+func (a authority) issue(tb testing.TB, name string) tls.Certificate {
+	tb.Helper()
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"gateway"},
@@ -94,7 +94,7 @@ func open(t *testing.T, limits wire.Handshakes) *doorstep {
 		},
 		Now: time.Now,
 	}
-	l := must(net.Listen("tcp", "127.0.0.1:0"))
+	l := must((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))
 	s.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -130,7 +130,7 @@ func (s *doorstep) knock(t *testing.T, change func(*tls.Config)) (string, error)
 	t.Helper()
 	c := &tls.Config{RootCAs: s.ca.pool(), ServerName: "gateway", NextProtos: []string{stream.ProtoAgent}, MinVersion: tls.VersionTLS12}
 	change(c)
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", s.addr, c)
+	conn, err := (&tls.Dialer{Config: c}).DialContext(t.Context(), "tcp", s.addr)
 	if err != nil {
 		return "", err
 	}
@@ -199,7 +199,7 @@ func TestDoorSurvivesHalfOpen(t *testing.T) {
 	s := open(t, wire.Handshakes{Timeout: 4 * time.Second, Total: 64, PerSource: 32, Failures: 10000})
 	good := s.ca.issue(t, "shop-a-1")
 	for range 32 {
-		c := must(net.Dial("tcp", s.addr))
+		c := must((&net.Dialer{}).DialContext(t.Context(), "tcp", s.addr))
 		t.Cleanup(func() { _ = c.Close() })
 		_, _ = c.Write([]byte{22, 3, 1, 2, 0, 1}) // a hello that never goes on
 	}
@@ -220,7 +220,7 @@ func TestDoorBansFailures(t *testing.T) {
 	s := open(t, wire.Handshakes{Failures: 5, PerSecond: 2})
 	good := s.ca.issue(t, "shop-a-1")
 	for range 20 { // a load balancer looks whether we are there
-		_ = must(net.Dial("tcp", s.addr)).Close()
+		_ = must((&net.Dialer{}).DialContext(t.Context(), "tcp", s.addr)).Close()
 	}
 	s.expect(t, wire.ResultSilent, 20)
 	for range 6 {
@@ -242,7 +242,7 @@ func TestDoorBansFailures(t *testing.T) {
 func TestDoorRefusesReplay(t *testing.T) {
 	s := open(t, wire.Handshakes{Timeout: 2 * time.Second})
 	good := s.ca.issue(t, "shop-a-1")
-	raw := must(net.Dial("tcp", s.addr))
+	raw := must((&net.Dialer{}).DialContext(t.Context(), "tcp", s.addr))
 	tap := &recording{Conn: raw}
 	conn := tls.Client(tap, &tls.Config{
 		RootCAs: s.ca.pool(), ServerName: "gateway", NextProtos: []string{stream.ProtoAgent}, Certificates: []tls.Certificate{good},
@@ -251,7 +251,7 @@ func TestDoorRefusesReplay(t *testing.T) {
 		t.Fatalf("%q, %v", b, err)
 	}
 	_ = conn.Close()
-	again := must(net.Dial("tcp", s.addr))
+	again := must((&net.Dialer{}).DialContext(t.Context(), "tcp", s.addr))
 	defer again.Close()
 	_, _ = again.Write(tap.sent.Bytes())
 	_ = again.SetDeadline(time.Now().Add(10 * time.Second))
