@@ -55,10 +55,14 @@ type node struct {
 // New makes an Index.
 func New(o Objects) *Index {
 	x := &Index{
-		nodes: map[string]*node{}, aliases: map[string][]*node{}, addrs: map[netip.Addr][]*node{},
-		pods: map[netip.Prefix][]*node{}, services: map[serviceKey]*corev1.Service{},
-		byIP: map[netip.Addr]*corev1.Service{}, backends: map[serviceKey][]*discoveryv1.EndpointSlice{},
-		servers: map[netip.AddrPort]bool{},
+		nodes:    make(map[string]*node, len(o.Nodes)),
+		aliases:  map[string][]*node{},
+		addrs:    make(map[netip.Addr][]*node, len(o.Nodes)),
+		pods:     make(map[netip.Prefix][]*node, len(o.Nodes)),
+		services: make(map[serviceKey]*corev1.Service, len(o.Services)),
+		byIP:     make(map[netip.Addr]*corev1.Service, len(o.Services)),
+		backends: make(map[serviceKey][]*discoveryv1.EndpointSlice, len(o.Services)),
+		servers:  map[netip.AddrPort]bool{},
 	}
 	near := map[string]*v1alpha1.DomainSlice{} // node name to its slice, if that is near
 	for _, s := range o.Slices {
