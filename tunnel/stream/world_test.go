@@ -38,12 +38,13 @@ type settings struct {
 	agent   func(*stream.ServerOptions)
 	serve   func(net.Conn)
 	wires   int
+	tls     bool
 }
 
-func newWorld(t *testing.T, set settings) *world {
-	t.Helper()
+func newWorld(tb testing.TB, set settings) *world {
+	tb.Helper()
 	w := &world{records: map[string][]stream.Record{}, ended: make(chan error, 8)}
-	w.service = listen(t)
+	w.service = listen(tb)
 	if set.serve == nil {
 		set.serve = echo
 	}
@@ -67,24 +68,27 @@ func newWorld(t *testing.T, set settings) *world {
 	}
 	w.gateway, w.agent = stream.NewSessions(g), stream.NewServer(a)
 	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
+	tb.Cleanup(cancel)
 	for range max(set.wires, 1) {
-		w.connect(ctx, t)
+		near, far := pair(tb)
+		if set.tls {
+			near, far = secure(tb)
+		}
+		w.connect(ctx, tb, near, far)
 	}
 	return w
 }
 
-// connect dials one more connection of the agent.
-func (w *world) connect(ctx context.Context, t *testing.T) {
-	t.Helper()
-	near, far := pair(t)
+// connect adds one more connection of the agent.
+func (w *world) connect(ctx context.Context, tb testing.TB, near, far net.Conn) {
+	tb.Helper()
 	w.cut = func() { _ = near.Close() }
 	conns := w.conns()
 	go func() { w.ended <- w.agent.Serve(ctx, near) }()
 	go func() {
 		_ = w.gateway.Serve(ctx, far, stream.Far{Name: name, UID: "1", Expires: time.Now().Add(time.Hour)})
 	}()
-	until(t, func() bool { return w.conns() > conns })
+	until(tb, func() bool { return w.conns() > conns })
 }
 
 func (w *world) conns() int {
@@ -109,10 +113,10 @@ func (w *world) record(end string) func(stream.Record) {
 }
 
 // last waits for the nth record of one end.
-func (w *world) last(t *testing.T, end string, n int) stream.Record {
-	t.Helper()
+func (w *world) last(tb testing.TB, end string, n int) stream.Record {
+	tb.Helper()
 	var r []stream.Record
-	until(t, func() bool {
+	until(tb, func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		r = slices.Clone(w.records[end])
@@ -121,60 +125,60 @@ func (w *world) last(t *testing.T, end string, n int) stream.Record {
 	return r[n-1]
 }
 
-func (w *world) open(t *testing.T) stream.Conn {
-	t.Helper()
-	c, err := w.gateway.Open(t.Context(), kubelet)
+func (w *world) open(tb testing.TB) stream.Conn {
+	tb.Helper()
+	c, err := w.gateway.Open(tb.Context(), kubelet)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }
 
 // refused is the code that a call is refused with.
-func (w *world) refused(t *testing.T, c stream.Call) stream.Code {
-	t.Helper()
-	conn, err := w.gateway.Open(t.Context(), c)
+func (w *world) refused(tb testing.TB, c stream.Call) stream.Code {
+	tb.Helper()
+	conn, err := w.gateway.Open(tb.Context(), c)
 	var r *stream.Refusal
 	if !errors.As(err, &r) {
-		t.Fatalf("open %s: %v, %v; want a refusal", c.Target, conn, err)
+		tb.Fatalf("open %s: %v, %v; want a refusal", c.Target, conn, err)
 	}
-	t.Log(r)
+	tb.Log(r)
 	return r.Code
 }
 
-func listen(t *testing.T) net.Listener {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+func listen(tb testing.TB) net.Listener {
+	tb.Helper()
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
+	tb.Cleanup(func() { _ = l.Close() })
 	return l
 }
 
 // pair is the two ends of a TCP connection.
-func pair(t *testing.T) (near, far net.Conn) {
-	t.Helper()
-	l := listen(t)
+func pair(tb testing.TB) (near, far net.Conn) {
+	tb.Helper()
+	l := listen(tb)
 	accepted := make(chan net.Conn)
 	go func() {
 		c, _ := l.Accept()
 		accepted <- c
 	}()
-	near, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
+	near, err := new(net.Dialer).DialContext(tb.Context(), "tcp", l.Addr().String())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	far = <-accepted
-	t.Cleanup(func() { _, _ = near.Close(), far.Close() })
+	tb.Cleanup(func() { _, _ = near.Close(), far.Close() })
 	return near, far
 }
 
-func until(t *testing.T, f func() bool) {
-	t.Helper()
+func until(tb testing.TB, f func() bool) {
+	tb.Helper()
 	for end := time.Now().Add(10 * time.Second); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("waited for 10 s")
+			tb.Fatal("waited for 10 s")
 		}
 	}
 }
@@ -186,14 +190,14 @@ func echo(c net.Conn) {
 }
 
 // say writes and reads back the same number of bytes.
-func say(t *testing.T, c net.Conn, text string) string {
-	t.Helper()
+func say(tb testing.TB, c net.Conn, text string) string {
+	tb.Helper()
 	if _, err := io.WriteString(c, text); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	b := make([]byte, len(text))
 	if _, err := io.ReadFull(c, b); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(b)
 }

@@ -79,7 +79,7 @@ func (d *Dialler) Dial(ctx context.Context, addr, via string) (*tls.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(raw, &tls.Config{
+	conn := tls.Client(Tune(raw), &tls.Config{
 		MinVersion:           tls.VersionTLS13,
 		ServerName:           d.ServerName,
 		RootCAs:              roots,

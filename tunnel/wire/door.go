@@ -108,7 +108,7 @@ type handshake struct {
 }
 
 func (h *handshake) make(ctx context.Context, raw net.Conn, d *Door, limit time.Duration) error {
-	h.conn = tls.Server(raw, &tls.Config{
+	h.conn = tls.Server(Tune(raw), &tls.Config{
 		MinVersion:     tls.VersionTLS13,
 		GetCertificate: d.Certificate,
 		NextProtos:     slices.Sorted(maps.Keys(d.Handle)),

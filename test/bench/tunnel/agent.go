@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/magpie-edge/magpie/tunnel/stream"
+	"github.com/magpie-edge/magpie/tunnel/wire"
 )
 
 // agentJob is what a process with agents is told.
@@ -122,7 +123,7 @@ func (a *agent) once(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	conn := tls.Client(raw, a.config)
+	conn := tls.Client(wire.Tune(raw), a.config)
 	if err := conn.HandshakeContext(dialing); err != nil {
 		_ = raw.Close()
 		return false

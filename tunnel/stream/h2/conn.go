@@ -78,7 +78,7 @@ func New(nc net.Conn, o Options) *Conn {
 		credit: firstWindow, farWindow: firstWindow, farFrame: minFrame, farMax: 100,
 		window: largeWindow,
 	}
-	c.turn.nc, c.turn.now, c.turn.fail = nc, o.Now, c.fail
+	c.turn.nc, c.turn.batch, c.turn.now, c.turn.fail = nc, batchOf(nc), o.Now, c.fail
 	c.turn.quantum.Store(quantumStart)
 	c.heard.Store(o.Now().UnixNano())
 	c.greet()

@@ -3,6 +3,7 @@
 package h2
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -31,9 +32,10 @@ const (
 // turn is the right to write to a connection: one writer at a time, short
 // frames first. There is no goroutine behind it.
 type turn struct {
-	nc   net.Conn
-	now  func() time.Time
-	fail func(error) // ends the connection
+	nc    net.Conn
+	batch *Batch // below nc, if there is one
+	now   func() time.Time
+	fail  func(error) // ends the connection
 
 	// quantum is the largest frame that does not keep others waiting.
 	quantum atomic.Int32
@@ -145,7 +147,7 @@ func (t *turn) send(b []byte) error {
 	}
 	start := t.now()
 	t.since.Store(start.UnixNano())
-	_, err := t.nc.Write(b)
+	err := t.out(b)
 	took := t.now().Sub(start)
 	t.since.Store(0)
 	q := t.quantum.Load()
@@ -156,6 +158,17 @@ func (t *turn) send(b []byte) error {
 		t.quantum.Store(min(q*2, quantumMax))
 	}
 	return err
+}
+
+// out writes to the connection, the records of a long frame at once.
+func (t *turn) out(b []byte) error {
+	if t.batch == nil || len(b) <= minFrame {
+		_, err := t.nc.Write(b)
+		return err
+	}
+	t.batch.hold()
+	_, err := t.nc.Write(b)
+	return errors.Join(err, t.batch.release())
 }
 
 // pass gives the turn away, called by who has it: to what is posted, then to
