@@ -49,6 +49,7 @@ Exit status: 0 all is well, 1 the answer is no (a hole, a fault), 2 no answer.`,
 func commands(e *env) []*cobra.Command {
 	return []*cobra.Command{
 		newStatusCommand(e),
+		newDoctorCommand(e),
 		newConnectivityCommand(e),
 		newTraceCommand(e),
 		newPlanCommand(e),

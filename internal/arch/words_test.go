@@ -19,7 +19,7 @@ import (
 // has a code, and a page has the five headings.
 func TestRunbooks(t *testing.T) {
 	codes := noteCodes(t)
-	for _, c := range health.Conditions() {
+	for _, c := range health.All() {
 		codes[string(c.Code)] = "internal/health"
 		if _, err := os.Stat(filepath.Join(root, c.Runbook())); err != nil {
 			t.Errorf("condition %s: %v", c.Code, err)
@@ -71,9 +71,11 @@ func TestConditionsAreRaised(t *testing.T) {
 			return true
 		})
 	}
-	for _, c := range stringConstants(t, "internal/health/conditions.go") {
-		if !used[c.name] {
-			t.Errorf("nothing outside internal/health uses health.%s", c.name)
+	for _, file := range []string{"conditions.go", "cluster.go"} {
+		for _, c := range stringConstants(t, "internal/health/"+file) {
+			if !used[c.name] {
+				t.Errorf("nothing outside internal/health uses health.%s", c.name)
+			}
 		}
 	}
 }

@@ -39,6 +39,7 @@ func (s Severity) String() string { return [...]string{"info", "warning", "error
 type Condition struct {
 	Code     Code
 	Title    string // one line, as magpiectl prints it
+	Why      string // why that matters to whoever runs pods, one sentence
 	Severity Severity
 	// DependsOn hides this condition while one of these is shown.
 	DependsOn []Code
@@ -50,23 +51,28 @@ type Condition struct {
 // repository.
 func (c Condition) Runbook() string { return "docs/runbooks/" + string(c.Code) + ".md" }
 
-// Conditions returns all conditions, causes before effects.
+// Conditions returns those that an agent sees on its node, causes before
+// effects.
 func Conditions() []Condition {
 	return []Condition{
 		{
 			Code: APIUnreachable, Title: "the API server does not answer; running on the last known fleet",
+			Why:      "Pods go on, but the node does not hear of new nodes, moved gateways or new pods.",
 			Severity: Warning, After: 30 * time.Second,
 		},
 		{
 			Code: NotSynced, Title: "the fleet is not known yet and none is saved; nothing is set up",
+			Why:      "No pod of the node has a network.",
 			Severity: Error, DependsOn: []Code{APIUnreachable}, After: time.Minute,
 		},
 		{
 			Code: LoopFailing, Title: "a loop cannot bring the node to its plan",
+			Why:      "Part of the node's network is not as it should be, or is not repaired when it breaks.",
 			Severity: Error, DependsOn: []Code{NotSynced}, After: 15 * time.Second,
 		},
 		{
 			Code: ForeignWriter, Title: "another program keeps changing objects of ours",
+			Why:      "Packets are lost between each change and its repair, and one day the other program wins.",
 			Severity: Warning, After: 10 * time.Second,
 		},
 	}

@@ -89,7 +89,7 @@ func TestWorstFirstThenByName(t *testing.T) {
 // without a full stop, causes before effects (which also rules out cycles).
 func TestConditionsAreWellFormed(t *testing.T) {
 	var seen []health.Code
-	for _, c := range health.Conditions() {
+	for _, c := range health.All() {
 		if slices.Contains(seen, c.Code) {
 			t.Errorf("%s stands twice", c.Code)
 		}
@@ -97,6 +97,9 @@ func TestConditionsAreWellFormed(t *testing.T) {
 			if !slices.Contains(seen, d) {
 				t.Errorf("%s depends on %s, which does not stand before it", c.Code, d)
 			}
+		}
+		if !strings.HasSuffix(c.Why, ".") {
+			t.Errorf("%s does not say why it matters, in a sentence", c.Code)
 		}
 		if c.Title == "" || strings.HasSuffix(c.Title, ".") || strings.Trim(string(c.Code), "abcdefghijklmnopqrstuvwxyz-") != "" {
 			t.Errorf("%s: bad code or title %q", c.Code, c.Title)

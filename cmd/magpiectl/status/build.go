@@ -17,6 +17,7 @@ import (
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	ravenv1beta1 "github.com/magpie-edge/magpie/api/raven/v1beta1"
 	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/internal/health"
 	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/tunnel"
 )
@@ -55,7 +56,7 @@ func Build(in Input) Report {
 	b.hide()
 	b.pools()
 	for _, text := range in.Left {
-		b.problem("slice-invalid", "domain slices", text, "correct what it names; magpie-manager rewrites the slice")
+		b.problem(string(health.SliceInvalid), "domain slices", text, "correct what it names; magpie-manager rewrites the slice")
 	}
 	b.hints()
 	b.r.OK = len(b.r.Problems) == 0
@@ -135,12 +136,10 @@ func (b *builder) judge(n Node, placed bool) {
 		b.problem("no-vtep-mac", subject, "has not published its overlay, so no other node reaches its pods",
 			"is magpie-agent running there? kubectl get pods -A -l "+agentLabels+" --field-selector spec.nodeName="+n.Name)
 	case !n.Ready:
-		b.problem(codeNotReady, subject, "is not Ready"+b.r.since(n.NotReadySince)+": "+n.Reason,
+		b.problem(string(health.NodeNotReady), subject, "is not Ready"+b.r.since(n.NotReadySince)+": "+n.Reason,
 			"kubectl describe node "+n.Name+"; then the kubelet's log on it")
 	}
 }
-
-const codeNotReady = "node-not-ready"
 
 // hide drops what a cut explains: whoever reads that a site is cut off need
 // not read of each of its nodes that nobody hears it.
@@ -150,7 +149,7 @@ func (b *builder) hide() {
 		_, cut := b.r.cut(n.Domain)
 		explained["node "+n.Name] = cut
 	}
-	b.r.Problems = slices.DeleteFunc(b.r.Problems, func(p Problem) bool { return p.Code == codeNotReady && explained[p.Subject] })
+	b.r.Problems = slices.DeleteFunc(b.r.Problems, func(p Problem) bool { return p.Code == string(health.NodeNotReady) && explained[p.Subject] })
 }
 
 const agentLabels = "app.kubernetes.io/component=agent"
@@ -287,10 +286,14 @@ func (b *builder) alive(l Link) {
 	switch l.State {
 	case Down:
 		text := l.Domain + " is cut off: " + b.r.unheard(l)
-		b.problem("link-down", subject, text+b.gone(l.Domain),
+		code := health.LinkDown
+		if l.LastHeard == nil {
+			code = health.LinkBlocked
+		}
+		b.problem(string(code), subject, text+b.gone(l.Domain),
 			fmt.Sprintf("from %s, does UDP to %s get through? Firewalls and security groups must let it", l.Gateway, at))
 	case Unknown:
-		b.problem("link-unreported", subject, "neither of its gateways reports it",
+		b.problem(string(health.LinkUnreported), subject, "neither of its gateways reports it",
 			"is magpie-agent running on them? kubectl get linkreports")
 	}
 }

@@ -40,7 +40,7 @@ func (r Report) cut(domain string) (Link, bool) {
 // unheard says who does not hear whom.
 func (r Report) unheard(l Link) string {
 	if l.LastHeard == nil {
-		return l.Gateway + " and " + l.Peer + " have never heard each other"
+		return l.Gateway + " and " + l.Peer + " have not heard each other since their agents started"
 	}
 	return l.Gateway + " and " + l.Peer + " do not hear each other" + r.since(l.LastHeard)
 }

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/magpie-edge/magpie/api"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/doctor"
+)
+
+// answerTimeout is how long the agent on this machine may take.
+const answerTimeout = 3 * time.Second
+
+// machine is the one this process runs on.
+func machine(ctx context.Context, files fs.FS) doctor.Machine {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "here"
+	}
+	return doctor.Machine{Name: name, Files: files, Answer: func(path string) (int, string, error) {
+		return ask(ctx, fmt.Sprintf("http://127.0.0.1:%d%s", api.PortAgentHealth, path))
+	}}
+}
+
+func ask(ctx context.Context, url string) (status int, body string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, "", err
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+	if err != nil {
+		return 0, "", fmt.Errorf("read %s: %w", url, err)
+	}
+	return answer.StatusCode, string(b), nil
+}
