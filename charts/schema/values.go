@@ -12,6 +12,7 @@ type Values struct {
 	Network           Network           `json:"network"`
 	Agent             Agent             `json:"agent"`
 	Manager           Manager           `json:"manager"`
+	Gateway           Gateway           `json:"gateway"`
 	AdmissionPolicies AdmissionPolicies `json:"admissionPolicies"`
 	Uninstall         Uninstall         `json:"uninstall"`
 	Monitoring        Monitoring        `json:"monitoring"`
@@ -68,6 +69,8 @@ type Agent struct {
 	StateDir string `json:"stateDir"`
 	// +magpie:config=magpie-agent
 	RunDir string `json:"runDir"`
+	// Tunnel is the node's end of the O&M tunnel.
+	Tunnel AgentTunnel `json:"tunnel"`
 	// Privileged is the last resort for a runtime or security module with which
 	// the three capabilities do not suffice.
 	Privileged     bool              `json:"privileged"`
@@ -75,6 +78,32 @@ type Agent struct {
 	UpdateStrategy UpdateStrategy    `json:"updateStrategy"`
 	NodeSelector   map[string]string `json:"nodeSelector"`
 	ExtraEnv       []EnvVar          `json:"extraEnv"`
+}
+
+// AgentTunnel is what the cloud may reach on the nodes, and how much of it.
+type AgentTunnel struct {
+	Enabled bool `json:"enabled"`
+	// Ports of the node that may be reached.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:Minimum=1
+	// +kubebuilder:validation:items:Maximum=65535
+	// +listType=set
+	Ports []int `json:"ports"`
+	// Streams open at once.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	Streams int `json:"streams"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	DialsPerSecond int `json:"dialsPerSecond"`
+	// BufferedMiB is memory for what streams have yet to deliver.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65536
+	BufferedMiB int `json:"bufferedMiB"`
+	// DrainSeconds is how long open streams may go on after the order to stop.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=300
+	DrainSeconds int `json:"drainSeconds"`
 }
 
 // UpdateStrategy is how the agents are replaced.
@@ -95,6 +124,63 @@ type Manager struct {
 	Resources    Resources         `json:"resources"`
 	NodeSelector map[string]string `json:"nodeSelector"`
 	ExtraEnv     []EnvVar          `json:"extraEnv"`
+}
+
+// Gateway is the cloud's end of the O&M tunnel.
+type Gateway struct {
+	Enabled bool `json:"enabled"`
+	// +kubebuilder:validation:Enum=debug;info;warn;error
+	LogLevel string `json:"logLevel"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	Replicas int `json:"replicas"`
+	// HostPorts opens 443 and 10294 on the nodes where instances run.
+	HostPorts bool           `json:"hostPorts"`
+	Service   GatewayService `json:"service"`
+	Connect   GatewayConnect `json:"connect"`
+	SNI       GatewaySNI     `json:"sni"`
+	HTTP      GatewayHTTP    `json:"http"`
+	// NodePorts are what may be reached on nodes beside any port of their pods.
+	NodePorts []int `json:"nodePorts"`
+	// Deny are ranges that are never reached.
+	Deny []string `json:"deny"`
+	// DrainSeconds is how long open streams may go on when an instance stops.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	DrainSeconds int               `json:"drainSeconds"`
+	Resources    Resources         `json:"resources"`
+	NodeSelector map[string]string `json:"nodeSelector"`
+	ExtraEnv     []EnvVar          `json:"extraEnv"`
+}
+
+// GatewayService is what agents dial.
+type GatewayService struct {
+	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
+	Type        string            `json:"type"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// GatewayConnect is the entry for an API server with an
+// EgressSelectorConfiguration.
+type GatewayConnect struct {
+	Enabled bool `json:"enabled"`
+	// ClientCA is a PEM text; empty is the cluster's own authority.
+	ClientCA string `json:"clientCA"`
+}
+
+// GatewaySNI is the entry for an API server that resolves node names to the
+// gateway.
+type GatewaySNI struct {
+	Enabled bool `json:"enabled"`
+	// Sources are the ranges that may use it.
+	Sources []string `json:"sources"`
+}
+
+// GatewayHTTP is the entry for Prometheus and metrics-server.
+type GatewayHTTP struct {
+	Enabled bool `json:"enabled"`
+	// KubeletCA is a PEM text.
+	KubeletCA string `json:"kubeletCA"`
 }
 
 // AdmissionPolicies confine each agent to the objects of its own node.

@@ -151,9 +151,12 @@ func TestBinariesTakeTheConfig(t *testing.T) {
 			"--set", "network.clusterCIDRs={10.42.0.0/16,fd42::/48}", "--set", "network.nonMasquerade={10.0.0.0/8}",
 			"--set", "network.mtu=1400", "--set", "network.vni=7", "--set", "network.port=4789",
 			"--set", "agent.apiServer=https://203.0.113.10:6443", "--set", "agent.logLevel=debug", "--set", "manager.logLevel=error",
+			"--set", "gateway.logLevel=warn", "--set", "gateway.sni.enabled=true", "--set", "gateway.sni.sources={10.0.0.0/8}",
+			"--set", "gateway.connect.clientCA=PEM", "--set", "gateway.http.kubeletCA=PEM", "--set", "gateway.deny={10.1.0.0/16}",
+			"--set", "gateway.nodePorts={10250,9100}", "--set", "gateway.drainSeconds=5",
 		},
 	}
-	binaries := map[string]string{"magpie-agent": "no node name", "magpie-manager": "read the pod's account"}
+	binaries := map[string]string{"magpie-agent": "no node name", "magpie-manager": "read the pod's account", "magpie-gateway": "read the pod's account"}
 	for binary, good := range binaries {
 		exe := filepath.Join(t.TempDir(), binary)
 		build := exec.CommandContext(t.Context(), "go", "build", "-o", exe, "./cmd/"+binary)
@@ -182,7 +185,7 @@ func start(t *testing.T, exe, file, config string) string {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), exe, "run", "--config", file)
-	cmd.Env = []string{"POD_NAMESPACE=" + namespace}
+	cmd.Env = []string{"POD_NAMESPACE=" + namespace, "POD_NAME=one"}
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		t.Fatalf("%s runs although it cannot", exe)
