@@ -105,7 +105,8 @@ func (l *Lab) hostNames(dir string) error {
 	b.WriteString("127.0.0.1 localhost " + world.ControlPlane + "\n::1 localhost\n")
 	for _, h := range world.Hosts() {
 		if h.Type == "cloud" {
-			fmt.Fprintf(&b, "%s %s\n", h.IP, h.Name)
+			// Whoever dials the gateway tries one after the other.
+			fmt.Fprintf(&b, "%s %s %s\n", h.IP, h.Name, tunnelHost)
 		}
 	}
 	return write(filepath.Join(dir, "etc/hosts"), b.String(), 0o644)

@@ -32,6 +32,11 @@ func (u *upping) install(ctx context.Context) error {
 		u.opt.Show.Line("note: no chart installed, nodes will stay NotReady")
 		return nil
 	}
+	// Helm installs CRDs that are missing and upgrades none.
+	crds := filepath.Join(u.chart(), "crds")
+	if _, err := u.Kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-f", crds); err != nil {
+		return err
+	}
 	values := filepath.Join(u.dir, "values.yaml")
 	if err := write(values, u.helmValues(), 0o644); err != nil {
 		return err
@@ -80,11 +85,13 @@ kind: Gateway
 metadata: {name: gw-cloud}
 spec:
   tunnelConfig: {Replicas: 1}
+  proxyConfig: {Replicas: 2}
   endpoints:
 `)
 	for _, h := range world.Hosts() {
 		if h.Type == "cloud" {
 			fmt.Fprintf(&b, "  - {nodeName: %s, type: tunnel, port: 4500, publicIP: %s, underNAT: false}\n", h.Name, h.EIP)
+			fmt.Fprintf(&b, "  - {nodeName: %s, type: proxy, port: 443, publicIP: %s, underNAT: false}\n", h.Name, h.EIP)
 		}
 	}
 	return b.String()

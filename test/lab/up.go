@@ -59,6 +59,7 @@ func Up(ctx context.Context, opt Options) (*Lab, error) {
 		{"join nodes", u.join},
 		{"wait for nodes", u.waitNodes},
 		{"wait for the cluster's DNS", u.waitDNS},
+		{"lead the API server through the tunnel", u.egress},
 	} {
 		done := opt.Show.Step(s.what, 0, 0)
 		err := s.do(ctx)
