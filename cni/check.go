@@ -43,7 +43,12 @@ func (s *Server) check(ctx context.Context, r request) error {
 	if err != nil {
 		return refuse(types.ErrIOFailure, "the kernel's state cannot be read").because(err)
 	}
-	return faults(pod, have, want)
+	if err := faults(pod, have, want); err != nil {
+		s.doubt()
+		s.cfg.Wake()
+		return err
+	}
+	return nil
 }
 
 // faults tells what of the pod is not as it should be. What the kernel has

@@ -14,9 +14,8 @@ import (
 	"github.com/magpie-edge/magpie/plan"
 )
 
-// RepairGap is the least time between two rounds of the agent's "cni" loop. A
-// round looks into the namespace of every pod (about a millisecond each), and
-// every ADD and DEL wakes the loop: a shorter gap makes ADD slower on a node
+// RepairGap is the least time between two rounds of the agent's "cni" loop.
+// Every ADD and DEL wakes the loop: a shorter gap makes ADD slower on a node
 // that starts many pods, a longer one breaks the promise of a second.
 const RepairGap = 250 * time.Millisecond
 
@@ -91,7 +90,7 @@ func (s *Server) World() reconcile.World[plan.Plan] { return guarded{s} }
 
 type guarded struct{ s *Server }
 
-func (g guarded) Observe(ctx context.Context) (plan.Plan, error) { return g.s.cfg.World.Observe(ctx) }
+func (g guarded) Observe(ctx context.Context) (plan.Plan, error) { return g.s.observe(ctx) }
 
 // Apply leaves out the pods that a verb worked on since the last round, and
 // asks for another round in their stead.
@@ -107,6 +106,9 @@ func (g guarded) Apply(ctx context.Context, have, want plan.Plan) (int, error) {
 	steps, err := s.cfg.World.Apply(ctx, without(have, busy), without(want, busy))
 	if len(busy) > 0 {
 		s.cfg.Wake()
+	}
+	if err != nil {
+		s.doubt()
 	}
 	return steps, err
 }
