@@ -9,12 +9,15 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
 	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/tunnel/stream"
 )
 
 // Config is agent.yaml. The chart writes it from its values.
@@ -59,9 +62,42 @@ type Config struct {
 	// RunDir does not: the socket.
 	// +kubebuilder:validation:Pattern=`^/[^\s]*$`
 	RunDir string `json:"runDir"`
+	// Tunnel is the node's end of the O&M tunnel.
+	Tunnel TunnelConfig `json:"tunnel"`
 	// LogLevel is debug, info, warn or error.
 	// +kubebuilder:validation:Enum=debug;info;warn;error
 	LogLevel string `json:"logLevel"`
+}
+
+// TunnelConfig is the node's end of the O&M tunnel: what the cloud may reach
+// here, and how much of it. Gateways have such a list, too; both count.
+type TunnelConfig struct {
+	// Enabled is false on a node that nobody shall reach through the tunnel.
+	Enabled bool `json:"enabled"`
+	// Ports of this node that may be reached: the kubelet's, and those declared
+	// for monitoring, such as 9100. At most 64.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:Minimum=1
+	// +kubebuilder:validation:items:Maximum=65535
+	// +listType=set
+	Ports []int `json:"ports"`
+	// Streams open at once, 1 to 100000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	Streams int `json:"streams"`
+	// DialsPerSecond, 1 to 100000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	DialsPerSecond int `json:"dialsPerSecond"`
+	// BufferedMiB is memory for what streams have yet to deliver, 1 to 65536.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65536
+	BufferedMiB int `json:"bufferedMiB"`
+	// DrainSeconds is how long open streams may go on after the order to stop, 0
+	// to 300. Until then no other agent serves the node.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=300
+	DrainSeconds int `json:"drainSeconds"`
 }
 
 // Default returns what an empty agent.yaml means.
@@ -70,6 +106,9 @@ func Default() Config {
 		VNI: api.VNI, Port: api.PortVXLAN,
 		CNIBinDir: "/opt/cni/bin", CNIConfDir: "/etc/cni/net.d",
 		StateDir: api.DirState, RunDir: api.DirRun,
+		Tunnel: TunnelConfig{
+			Enabled: true, Ports: []int{api.PortKubelet}, Streams: 1000, DialsPerSecond: 100, BufferedMiB: 64, DrainSeconds: 5,
+		},
 		LogLevel: "info",
 	}
 }
@@ -137,11 +176,43 @@ func (c Config) Validate() error {
 			bad("%s: %q is not an absolute path", d.field, d.path)
 		}
 	}
+	c.Tunnel.validate(bad, between)
 	if _, err := c.level(); err != nil {
 		bad("logLevel: %q is not debug, info, warn or error", c.LogLevel)
 	}
 	return errors.Join(errs...)
 }
+
+func (c TunnelConfig) validate(bad func(string, ...any), between func(string, int, int, int)) {
+	if len(c.Ports) > 64 {
+		bad("tunnel.ports: %d of them; at most 64", len(c.Ports))
+	}
+	for i, port := range c.Ports {
+		between(fmt.Sprintf("tunnel.ports[%d]", i), port, 1, 65535)
+		if slices.Index(c.Ports, port) != i {
+			bad("tunnel.ports[%d]: %d is there twice", i, port)
+		}
+	}
+	between("tunnel.streams", c.Streams, 1, 100_000)
+	between("tunnel.dialsPerSecond", c.DialsPerSecond, 1, 100_000)
+	between("tunnel.bufferedMiB", c.BufferedMiB, 1, 65536)
+	between("tunnel.drainSeconds", c.DrainSeconds, 0, 300)
+}
+
+func (c TunnelConfig) limits() stream.Limits {
+	return stream.Limits{Streams: c.Streams, DialsPerSecond: c.DialsPerSecond, Buffered: int64(c.BufferedMiB) << 20}
+}
+
+// ports returns the ports that may be reached; call after validate.
+func (c TunnelConfig) ports() []uint16 {
+	var out []uint16
+	for _, p := range c.Ports {
+		out = append(out, uint16(p))
+	}
+	return out
+}
+
+func (c TunnelConfig) drain() time.Duration { return time.Duration(c.DrainSeconds) * time.Second }
 
 func (c Config) level() (l slog.Level, err error) {
 	err = l.UnmarshalText([]byte(c.LogLevel))

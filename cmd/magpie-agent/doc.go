@@ -14,13 +14,18 @@
 //	                     |                 |                  |          |
 //	                     +------ kernel ---+------------------+       cluster
 //
+// Beside the loops it is the node's end of the O&M tunnel (tunnel*.go): it dials
+// the gateways that the View names, as tunnel/dial decides, and serves what they
+// ask for from this node's own list.
+//
 // run.go is the table of contents: read it top to bottom.
 //
 // # Why this way
 //
 // One process a node holds the privilege NET_ADMIN; everything it does goes
 // through four loops of one shape. What arrives from the network never makes
-// it write: only a View does.
+// it write: only a View does. Nor can the cloud reach through the tunnel what the
+// node's own list does not name, whatever a gateway says.
 //
 // # Invariants
 //
@@ -30,5 +35,6 @@
 //
 // # Not here
 //
-// What to plan (vxlan, tunnel/mesh, cni), how to write (kernel, cluster).
+// What to plan (vxlan, tunnel/mesh, cni), how to write (kernel, cluster), how
+// streams are carried (tunnel/stream) and sockets opened (tunnel/wire).
 package main

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"strconv"
 	"time"
@@ -15,14 +14,13 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/magpie-edge/magpie/api"
-	"github.com/magpie-edge/magpie/cluster"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/kernel"
 )
 
-// connect makes the door to the API server. It does not wait for it: the token
-// and the address come from the pod, and the server may be away.
-func connect(c Config, node string, log *slog.Logger) (*cluster.Agent, error) {
+// account is how to reach the API server, and as whom. It does not wait for
+// it: the token and the address come from the pod, and the server may be away.
+func account(c Config) (*rest.Config, error) {
 	cfg, err := rest.InClusterConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the api server (magpie-agent runs as a pod of the chart's DaemonSet): %w", err)
@@ -30,7 +28,7 @@ func connect(c Config, node string, log *slog.Logger) (*cluster.Agent, error) {
 	if c.APIServer != "" {
 		cfg.Host = c.APIServer
 	}
-	return cluster.NewAgent(cfg, node, log)
+	return cfg, nil
 }
 
 // lookAround is what the node itself says: where its traffic leaves, and the

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
 
 	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/cluster"
@@ -46,11 +47,15 @@ func run(ctx context.Context, c Config, node string, log *slog.Logger) error {
 		return err
 	}
 	defer host.Close()
-	door, err := connect(c, node, log)
+	account, err := account(c)
 	if err != nil {
 		return err
 	}
-	a := &agent{config: c, node: node, log: log, keys: keys, host: host, api: door}
+	door, err := cluster.NewAgent(account, node, log)
+	if err != nil {
+		return err
+	}
+	a := &agent{config: c, node: node, log: log, keys: keys, host: host, api: door, account: account}
 	return a.run(ctx)
 }
 
@@ -62,12 +67,17 @@ type agent struct {
 	keys   *keyring
 	host   *kernel.Host
 	api    *cluster.Agent
+	// account is how to reach the API server.
+	account *rest.Config
 
 	bell    bell
 	vitals  *vitals
 	source  *source
 	hearing hearing
 	pods    *cni.Server
+	// The node's end of the O&M tunnel; both nil where it is switched off.
+	tunnel       *omTunnel
+	certificates *cluster.Certificates
 }
 
 func (a *agent) run(ctx context.Context) error {
@@ -78,6 +88,9 @@ func (a *agent) run(ctx context.Context) error {
 		log:  a.log, changed: a.bell.ring, note: a.vitals.note, judge: a.judgeView,
 	}
 	if err := a.openPods(); err != nil {
+		return err
+	}
+	if err := a.openTunnel(); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -95,6 +108,11 @@ func (a *agent) run(ctx context.Context) error {
 	start(a.listen)
 	start(a.api.Run)
 	start(a.servePods)
+	if a.tunnel != nil {
+		start(a.certificates.Run)
+		start(a.tunnel.run)
+		start(a.tunnel.runRelay)
+	}
 	start(func(ctx context.Context) error { return a.vitals.serve(ctx, api.PortAgentHealth) })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {

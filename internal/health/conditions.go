@@ -21,6 +21,11 @@ const (
 	// ForeignWriter: somebody else keeps changing objects that we own, and we
 	// keep putting them back. Subject: "loop NAME".
 	ForeignWriter Code = "foreign-writer"
+	// TunnelCertificate: the node has no certificate of the O&M tunnel, or one
+	// that should long have been renewed. No subject.
+	TunnelCertificate Code = "tunnel-certificate"
+	// TunnelDown: the node has no session with any magpie-gateway. No subject.
+	TunnelDown Code = "tunnel-down"
 )
 
 // Severity says who has to act.
@@ -74,6 +79,16 @@ func Conditions() []Condition {
 			Code: ForeignWriter, Title: "another program keeps changing objects of ours",
 			Why:      "Packets are lost between each change and its repair, and one day the other program wins.",
 			Severity: Warning, After: 10 * time.Second,
+		},
+		{
+			Code: TunnelCertificate, Title: "the node's certificate of the O&M tunnel is missing or about to end",
+			Why:      "Without one no gateway lets the node in: kubectl logs and exec do not reach it.",
+			Severity: Warning, DependsOn: []Code{APIUnreachable}, After: time.Minute,
+		},
+		{
+			Code: TunnelDown, Title: "the node has no session with a gateway of the O&M tunnel",
+			Why:      "kubectl logs, exec and the like do not reach the node; its pods are not affected.",
+			Severity: Warning, DependsOn: []Code{APIUnreachable, TunnelCertificate}, After: 30 * time.Second,
 		},
 	}
 }

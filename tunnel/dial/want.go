@@ -20,8 +20,14 @@ func (d *Dialler) wanted() []string {
 	return slices.Compact(out)
 }
 
-// need is how many connections an instance shall have.
+// need is how many connections an instance shall have. Those that still drain
+// count as the second one: a gateway cuts the oldest of more than four.
 func (d *Dialler) need(instance string) int {
+	for _, c := range d.conns {
+		if c.state == leaving && c.instance == instance {
+			return 1
+		}
+	}
 	if last, ever := d.busy[instance]; ever && d.now.Sub(last) < quiet || d.streams(instance) > 0 {
 		return 2
 	}
