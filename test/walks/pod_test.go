@@ -28,9 +28,9 @@ type pod struct {
 
 func (p *pod) ns() string { return "/run/netns/pod-" + p.name }
 
-// patience bounds every exchange; the first packet over a link waits for a
-// handshake.
-const patience = 5 * time.Second
+// patience bounds every exchange; the first packet over a link may wait for a
+// handshake, and WireGuard repeats one that was lost after five seconds.
+const patience = 10 * time.Second
 
 // pod performs "add NAME NODE" and "del NAME".
 func (w *world) pod(args []string) (string, error) {
@@ -152,7 +152,7 @@ func (p *pod) ask(network, at string) (netip.Addr, error) {
 				return netip.Addr{}, err
 			}
 		}
-		c.SetReadDeadline(time.Now().Add(patience / 10)) //nolint:errcheck // the read sees it
+		c.SetReadDeadline(time.Now().Add(patience / 20)) //nolint:errcheck // the read sees it
 		n, err := c.Read(b)
 		if err == nil {
 			seen, err := netip.ParseAddrPort(string(b[:n]))

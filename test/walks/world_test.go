@@ -63,9 +63,14 @@ func (w *world) close() {
 	}
 }
 
+// namespace makes one, without the second in which an IPv6 address is not one
+// yet: a script compares what there is.
 func (w *world) namespace(name string) error {
 	w.made = append(w.made, name)
-	return run("ip netns add " + name + "\nip -n " + name + " link set lo up")
+	return run(strings.ReplaceAll(`
+		ip netns add NAME
+		ip -n NAME link set lo up
+		ip netns exec NAME sysctl -qw net.ipv6.conf.default.accept_dad=0`, "NAME", name))
 }
 
 // link performs "DOMAIN LAN [public]". The router's address on the LAN is its own: a
