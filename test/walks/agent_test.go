@@ -231,7 +231,7 @@ func (a *agent) obey(ctx context.Context, o order) (answer, error) {
 			out.Trouble = trouble.Error()
 		}
 		out.Annotations = vxlan.Annotations(a.view, o.Objects.Node.Annotations)
-		out.Report = v1alpha1.LinkReportSpec{PublicKey: a.view.Self.LinkKey, Driver: "userspace", MTU: int32(a.view.LinkMTU())}
+		out.Report = v1alpha1.LinkReportSpec{PublicKey: a.view.Self.LinkKey, MTU: int32(a.view.LinkMTU())}
 	}
 	for _, l := range a.loops {
 		have, err := l.world.Observe(ctx)

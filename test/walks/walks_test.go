@@ -28,6 +28,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
@@ -46,6 +47,8 @@ func TestMain(m *testing.M) {
 // TestWalks performs each script, one after another: the names of nodes are
 // names of namespaces.
 func TestWalks(t *testing.T) {
+	kernel.Need(t, kernel.FeatureVXLAN)
+	kernel.Need(t, kernel.FeatureTUN) // for WireGuard, where the kernel has none
 	scripts, err := filepath.Glob("*.txtar")
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("scripts: %v, %v", scripts, err)
