@@ -47,9 +47,17 @@ type Certificates struct {
 	o        CertificateOptions
 	bell     bell
 	// own and trust are what is in use; nil until there is one.
-	own     atomic.Pointer[tls.Certificate]
+	own     atomic.Pointer[held]
 	trust   atomic.Pointer[trusted]
 	trouble atomic.Pointer[error]
+}
+
+// held is a certificate as we got it.
+type held struct {
+	*tls.Certificate
+	// since is when, by our own clock: an age does not depend on whether that
+	// clock is right.
+	since time.Time
 }
 
 // trusted is a bundle as it was read.
@@ -97,7 +105,7 @@ func (c *Certificates) Run(ctx context.Context) error {
 // end decides.
 func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if own := c.own.Load(); own != nil {
-		return own, nil
+		return own.Certificate, nil
 	}
 	return nil, ErrNoCertificate
 }

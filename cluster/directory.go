@@ -48,11 +48,11 @@ type Directory struct {
 	gone   chan Removed
 }
 
-// What a Directory speaks of.
-type (
-	Removed  = directory.Removed
-	Instance = directory.Instance
-)
+// Removed is a Node that is no more.
+type Removed = directory.Removed
+
+// Instance is one gateway.
+type Instance = directory.Instance
 
 // NewDirectory makes the door; it does not connect.
 func NewDirectory(cfg *rest.Config, o DirectoryOptions) (*Directory, error) {
@@ -94,13 +94,14 @@ func (d *Directory) follow(ctx context.Context, removed chan<- []Removed) {
 			Endpoints: all[*discoveryv1.EndpointSlice](d.stores, endpointKind),
 			Slices:    all[*v1alpha1.DomainSlice](d.stores, sliceKind),
 		})
-		was := d.index.Swap(now)
-		if was != nil {
-			if gone := now.Gone(was); len(gone) > 0 {
-				select {
-				case removed <- gone:
-				case <-ctx.Done():
-				}
+		var gone []Removed
+		if was := d.index.Swap(now); was != nil {
+			gone = now.Gone(was)
+		}
+		if len(gone) > 0 {
+			select {
+			case removed <- gone:
+			case <-ctx.Done():
 			}
 		}
 		d.bell.ring()

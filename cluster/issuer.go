@@ -64,7 +64,7 @@ func NewIssuer(cfg *rest.Config, fleet *Manager, o IssuerOptions) (*Issuer, erro
 		{requestKind(api.SignerAgent), "", fields.OneTermEqualSelector("spec.signerName", api.SignerAgent)},
 		{requestKind(api.SignerGateway), "", fields.OneTermEqualSelector("spec.signerName", api.SignerGateway)},
 	} {
-		if err := i.stores.watch(cfg, w.kind, w.namespace, w.selector, nil); err != nil {
+		if err := i.stores.watch(cfg, w.kind, w.namespace, w.selector, trimIssuer); err != nil {
 			return nil, err
 		}
 	}
@@ -118,4 +118,16 @@ func (i *Issuer) Request(name string) *certv1.CertificateSigningRequest {
 		}
 	}
 	return nil
+}
+
+// trimIssuer keeps of an answered request that it was: after an installation
+// there is one of every node for an hour.
+func trimIssuer(o any) (any, error) {
+	if csr, ok := o.(*certv1.CertificateSigningRequest); ok {
+		csr.ManagedFields = nil
+		if len(csr.Status.Certificate) > 0 {
+			csr.Spec.Request = nil
+		}
+	}
+	return o, nil
 }

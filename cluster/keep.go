@@ -28,6 +28,7 @@ const (
 	keepSlow   = 5 * time.Minute
 	keepDenied = time.Minute            // first pause after a refusal
 	keepCalm   = time.Minute            // between two certificates, whatever the reason
+	keepStale  = time.Hour              // between two for which our clock is too fast
 	pollFirst  = 100 * time.Millisecond // first pause while waiting for an answer
 	pollSlow   = 5 * time.Second
 	pollEnd    = 2 * time.Minute
@@ -70,9 +71,9 @@ func (c *Certificates) takeBundle() {
 // keep gets a certificate whenever one is due.
 func (c *Certificates) keep(ctx context.Context) {
 	ear := c.bell.listen()
-	pause, last, chance := keepRetry, time.Time{}, random()
+	pause, chance := keepRetry, random()
 	for ctx.Err() == nil {
-		why := c.due(chance, last)
+		why := c.due(chance)
 		if why == "" {
 			sleep(ctx, keepLook, ear)
 			continue
@@ -84,7 +85,7 @@ func (c *Certificates) keep(ctx context.Context) {
 		}
 		c.trouble.Store(&err)
 		if err == nil {
-			pause, last, chance = keepRetry, c.o.Now(), random()
+			pause, chance = keepRetry, random()
 			continue
 		}
 		if errors.Is(err, identity.ErrNotIssued) {
@@ -99,18 +100,31 @@ func (c *Certificates) keep(ctx context.Context) {
 	}
 }
 
-// due says why a certificate is to be had now; "" if it is not.
-func (c *Certificates) due(chance float64, last time.Time) string {
+// due says why a certificate is to be had now; "" if it is not. Whatever the
+// reason, a certificate that is new is kept for a while: if the next one would
+// be no better, we must not go on asking.
+func (c *Certificates) due(chance float64) string {
 	own := c.own.Load()
 	if own == nil {
 		return "there is none"
 	}
 	now := c.o.Now()
-	if !now.Before(identity.RenewAt(own.Leaf, chance)) {
+	if own.since.After(now.Add(keepCalm)) { // the clock was set back
+		own = &held{own.Certificate, now}
+		if signed := identity.Signed(own.Leaf); signed.Before(now) {
+			own.since = signed
+		}
+		c.own.Store(own)
+	}
+	age := now.Sub(own.since)
+	if age < keepCalm {
+		return ""
+	}
+	if age >= identity.RenewAfter(own.Leaf, chance) {
 		return "two thirds of its life are over"
 	}
-	if !last.IsZero() && now.Sub(last) < keepCalm {
-		return ""
+	if age > keepStale && now.After(own.Leaf.NotAfter) {
+		return "its time is over by our clock"
 	}
 	who, err := identity.FromCertificate(own.Leaf)
 	if err != nil || who.Name != c.o.Name || who.Kind != c.o.Kind {
@@ -123,7 +137,7 @@ func (c *Certificates) due(chance float64, last time.Time) string {
 	}
 	if roots := c.Roots(); roots != nil {
 		// As of its beginning: whether it has expired is not the question here.
-		_, err := identity.Verify(parse(own), roots, own.Leaf.NotBefore.Add(time.Second), c.o.Kind)
+		_, err := identity.Verify(parse(own.Certificate), roots, own.Leaf.NotBefore.Add(time.Second), c.o.Kind)
 		if err != nil {
 			return "its authority is no longer trusted"
 		}
@@ -158,7 +172,7 @@ func (c *Certificates) renew(ctx context.Context) error {
 		c.dropKey()
 		return fmt.Errorf("read new certificate: %w", err)
 	}
-	c.own.Store(own)
+	c.own.Store(&held{own, c.o.Now()})
 	if encoded, err := identity.EncodeKey(key); err == nil && c.save(fileOwn, append(bytes.Clone(text), encoded...)) {
 		c.dropKey()
 	}

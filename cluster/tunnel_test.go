@@ -10,6 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -241,6 +244,7 @@ func TestCertificates(t *testing.T) {
 	}
 
 	agent.stop()
+	private(t, dir)
 	nowhere := rest.AnonymousClientConfig(server.Config)
 	nowhere.Host = "https://127.0.0.1:1"
 	again := startEnd(t, nowhere, options)
@@ -264,6 +268,118 @@ func TestCertificates(t *testing.T) {
 			t.Errorf("refused: %+v", d)
 		}
 	}
+}
+
+// private fails if anybody else could read what is in dir.
+func private(t *testing.T, dir string) {
+	t.Helper()
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+		if i, err := f.Info(); err != nil || i.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v, want 0600 (%v)", f.Name(), i.Mode(), err)
+		}
+	}
+	if want := []string{"tunnel-ca.crt", "tunnel.pem"}; !slices.Equal(names, want) {
+		t.Errorf("files %v, want %v", names, want)
+	}
+}
+
+// TestCertificatesWithoutDiskOrClock: a disk that takes nothing and a clock that
+// is days ahead do not keep an agent from its certificate, nor make it ask again
+// and again. This one has its kubelet's credentials.
+func TestCertificatesWithoutDiskOrClock(t *testing.T) {
+	empty(t)
+	installTunnel(t)
+	makeNode(t, "shop-1", "10.42.0.0/24")
+	var c clock
+	startSigner(t, &c)
+	ahead := clock{add: 40 * time.Hour}
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "tunnel.pem", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	agent := startEnd(t, kubelet("shop-1"), cluster.CertificateOptions{
+		Kind: identity.Agent, Name: "shop-1", Dir: dir, Now: ahead.now,
+	})
+	agent.issued(t, identity.Agent, c.now)
+	settled := count(t)
+	time.Sleep(time.Second)
+	if now := count(t); now != settled || settled != 1 {
+		t.Errorf("with a clock that is ahead: %d requests, then %d, want 1", settled, now)
+	}
+}
+
+// TestCertificatesAreReplaced: a Node that was deleted and made again, and an
+// authority that nobody trusts any more, cost a certificate its life at once.
+func TestCertificatesAreReplaced(t *testing.T) {
+	empty(t)
+	installTunnel(t)
+	node := makeNode(t, "shop-1", "10.42.0.0/24")
+	var c clock
+	s := startSigner(t, &c)
+	former := asPod(t, "magpie-agent", "agent-shop-1")
+	options := cluster.CertificateOptions{
+		Kind: identity.Agent, Name: "shop-1", Dir: t.TempDir(), Now: c.now, UID: func() string { return string(node.UID) },
+	}
+	agent := startEnd(t, former, options)
+	agent.issued(t, identity.Agent, c.now)
+	agent.stop()
+
+	if err := client(t).CoreV1().Nodes().Delete(t.Context(), "shop-1", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	node = makeNode(t, "shop-1", "10.42.0.0/24")
+	c.move(2 * time.Minute)
+	old := startEnd(t, former, options)
+	eventually(t, 10*time.Second, func() error {
+		if err := old.Trouble(); err == nil || !strings.Contains(err.Error(), "TunnelNodeReplaced") {
+			return fmt.Errorf("the token of a former Node: %w", err)
+		}
+		return nil
+	})
+	old.stop()
+	agent = startEnd(t, asPod(t, "magpie-agent", "agent-shop-1b"), options)
+	eventually(t, 10*time.Second, func() error {
+		if who, _ := agent.Who(); who.UID != string(node.UID) {
+			return fmt.Errorf("certificate of %+v, want UID %s", who, node.UID)
+		}
+		return nil
+	})
+
+	c.move(2 * time.Minute)
+	secrets := client(t).CoreV1().Secrets(api.TunnelCANamespace)
+	secret, err := secrets.Get(t.Context(), api.TunnelCAName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret.Data = nil
+	if _, err := secrets.Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, func() error {
+		safe, err := s.Safe()
+		own, err2 := agent.GetCertificate(nil)
+		if err := errors.Join(err, err2, safe.Err); err != nil || !safe.Filled {
+			return fmt.Errorf("no authority: %w", err)
+		}
+		return own.Leaf.CheckSignatureFrom(safe.Vault.Sign.Certificate)
+	})
+	agent.issued(t, identity.Agent, c.now)
+}
+
+// count returns how many requests there are.
+func count(t *testing.T) int {
+	t.Helper()
+	list, err := client(t).CertificatesV1().CertificateSigningRequests().List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list.Items)
 }
 
 // TestOtherNames: an agent that asks for another node's certificate is refused
@@ -400,7 +516,7 @@ func TestAuthorityIsKept(t *testing.T) {
 	if _, err := secrets.Update(t.Context(), after, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	count := func(want int) func() error {
+	bundled := func(want int) func() error {
 		return func() error {
 			m, err := client(t).CoreV1().ConfigMaps(api.TunnelCANamespace).Get(t.Context(), api.TunnelCAName, metav1.GetOptions{})
 			if err != nil {
@@ -408,23 +524,23 @@ func TestAuthorityIsKept(t *testing.T) {
 			}
 			safe, err := s.Safe()
 			if n := strings.Count(m.Data[api.TunnelCABundle], "BEGIN CERT"); err != nil || n != want || m.Data[api.TunnelCABundle] != string(safe.Vault.Bundle()) {
-				return fmt.Errorf("%d authorities in the bundle, want %d (%v)", n, want, err)
+				return fmt.Errorf("%d authorities in the bundle, want %d: %w", n, want, err)
 			}
 			return nil
 		}
 	}
-	eventually(t, 10*time.Second, count(1))
+	eventually(t, 10*time.Second, bundled(1))
 	c.move(2 * time.Minute)
-	eventually(t, 10*time.Second, count(2)) // announced
+	eventually(t, 10*time.Second, bundled(2)) // announced
 	c.move(identity.Announce)
 	eventually(t, 10*time.Second, func() error {
 		if safe, _ := s.Safe(); safe.Vault.Old == nil {
 			return errors.New("the next authority does not sign yet")
 		}
-		return count(2)()
+		return bundled(2)()
 	})
 	c.move(identity.Retire)
-	eventually(t, 10*time.Second, count(1))
+	eventually(t, 10*time.Second, bundled(1))
 }
 
 func requestFor(t *testing.T, kind identity.Kind, name string) *certv1.CertificateSigningRequest {

@@ -128,16 +128,15 @@ func (x *Index) addNode(n *corev1.Node, near *v1alpha1.DomainSlice) {
 
 // addServer remembers where the API server listens.
 func (x *Index) addServer(s *discoveryv1.EndpointSlice) {
+	var addrs []string
 	for _, e := range s.Endpoints {
-		for _, text := range e.Addresses {
-			addr, err := netip.ParseAddr(text)
-			if err != nil {
-				continue
-			}
-			for _, p := range s.Ports {
-				if p.Port != nil {
-					x.servers[netip.AddrPortFrom(addr.Unmap(), uint16(*p.Port))] = true
-				}
+		addrs = append(addrs, e.Addresses...)
+	}
+	for _, text := range addrs {
+		addr, err := netip.ParseAddr(text)
+		for _, p := range s.Ports {
+			if err == nil && p.Port != nil {
+				x.servers[netip.AddrPortFrom(addr.Unmap(), uint16(*p.Port))] = true
 			}
 		}
 	}

@@ -46,21 +46,21 @@ type wish struct {
 	seconds                      int32
 }
 
-func (w wish) request(t testing.TB) *certv1.CertificateSigningRequest {
-	t.Helper()
+func (w wish) request(tb testing.TB) *certv1.CertificateSigningRequest {
+	tb.Helper()
 	if w.template == nil {
 		w.template = &x509.CertificateRequest{Subject: pkix.Name{CommonName: "shop-1", Organization: []string{identity.OrgAgents}}}
 	}
 	if w.key == nil {
 		key, err := identity.NewKey(rand.Reader)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		w.key = key
 	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, w.template, w.key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 	if w.pem != nil {
@@ -152,8 +152,10 @@ func TestJudge(t *testing.T) {
 		"a name with a line break":        {wish: wish{node: "shop-1", template: subject("shop-1\nx", identity.OrgAgents)}, code: identity.NoteBadRequest, text: `\n`},
 		"another's URI":                   {wish: wish{node: "shop-1", template: uri("magpie://node/shop-2/u-1")}, code: identity.NoteBadRequest},
 		"another UID":                     {wish: wish{node: "shop-1", template: uri("magpie://node/shop-1/u-2")}, code: identity.NoteBadRequest},
-		"a DNS name": {wish: wish{node: "shop-1", template: with(func(r *x509.CertificateRequest) { r.DNSNames = []string{identity.ServerName} })},
-			code: identity.NoteBadRequest, text: "magpie-gateway"},
+		"a DNS name": {
+			wish: wish{node: "shop-1", template: with(func(r *x509.CertificateRequest) { r.DNSNames = []string{identity.ServerName} })},
+			code: identity.NoteBadRequest, text: "magpie-gateway",
+		},
 		"an address":         {wish: wish{node: "shop-1", template: with(func(r *x509.CertificateRequest) { r.IPAddresses = []net.IP{{127, 0, 0, 1}} })}, code: identity.NoteBadRequest},
 		"a mail address":     {wish: wish{node: "shop-1", template: with(func(r *x509.CertificateRequest) { r.EmailAddresses = []string{"a@b"} })}, code: identity.NoteBadRequest},
 		"to serve":           {wish: wish{node: "shop-1", usages: []certv1.KeyUsage{certv1.UsageServerAuth}}, code: identity.NoteBadRequest},
@@ -166,8 +168,10 @@ func TestJudge(t *testing.T) {
 		"a broken signature": {wish: wish{node: "shop-1", pem: breakSignature}, code: identity.NoteBadRequest, text: "not signed with its key"},
 		"a gateway":          {wish: wish{user: gateways, pod: "gw-0", signer: api.SignerGateway, template: gateway()}},
 		"a gateway's names":  {wish: wish{user: gateways, pod: "gw-0", signer: api.SignerGateway, template: gateway("magpie-gateway", "magpie-gateway.magpie-system.svc")}},
-		"a gateway's other name": {wish: wish{user: gateways, pod: "gw-0", signer: api.SignerGateway, template: gateway("kubernetes.default.svc")},
-			code: identity.NoteBadRequest},
+		"a gateway's other name": {
+			wish: wish{user: gateways, pod: "gw-0", signer: api.SignerGateway, template: gateway("kubernetes.default.svc")},
+			code: identity.NoteBadRequest,
+		},
 		"another gateway": {wish: wish{user: gateways, pod: "gw-1", signer: api.SignerGateway, template: gateway()}, code: identity.NoteNotItsName},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,10 +22,10 @@ import (
 )
 
 // Lifetime of a certificate, and how long before it is signed it begins: the
-// clocks of shops are wrong, mostly slow.
+// clocks of shops are wrong, mostly slow, and a day costs nobody anything.
 const (
 	Lifetime = 24 * time.Hour
-	Backdate = time.Hour
+	Backdate = 24 * time.Hour
 )
 
 // Types of PEM blocks.
@@ -164,16 +164,20 @@ func Pool(bundle []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// RenewAt is when a certificate is to be renewed: after two thirds of its life,
-// up to a tenth of its life earlier or later, which chance, 0 to 1, decides. So
-// 5,000 agents that were installed in one minute do not renew in one.
-func RenewAt(c *x509.Certificate, chance float64) time.Time {
+// RenewAfter is how long after it was signed a certificate is to be renewed:
+// two thirds of its life, up to a tenth of its life earlier or later, which
+// chance, 0 to 1, decides. So 5,000 agents that were installed in one minute do
+// not renew in one.
+func RenewAfter(c *x509.Certificate, chance float64) time.Duration {
 	life := c.NotAfter.Sub(c.NotBefore)
-	if life > 2*Backdate {
+	if life > Backdate { // else its authority ended soon after
 		life -= Backdate
 	}
-	return c.NotAfter.Add(-life / 3).Add(time.Duration((chance - 0.5) / 5 * float64(life)))
+	return life/3*2 + time.Duration((chance-0.5)/5*float64(life))
 }
+
+// Signed is when a certificate was signed.
+func Signed(c *x509.Certificate) time.Time { return c.NotBefore.Add(Backdate) }
 
 // RequestSpec is what a CertificateSigningRequest for a request's PEM says.
 func RequestSpec(kind Kind, request []byte) certv1.CertificateSigningRequestSpec {

@@ -17,7 +17,7 @@ const (
 	// whoever has not read the bundle for so long needs a new certificate anyway.
 	Announce = Lifetime
 	// Retire is how long the last one stays: what it signed last has ended.
-	Retire = Lifetime + Backdate
+	Retire = Lifetime + time.Hour
 )
 
 // NoteAuthority is the code of the Note about a Secret that does not hold an
@@ -64,7 +64,7 @@ func (v Vault) Advance(random io.Reader, now, rotate time.Time) (Vault, bool, er
 		}
 		return Vault{Sign: v.Sign, Since: now}, true, nil
 	}
-	made := v.Sign.Certificate.NotBefore.Add(Backdate)
+	made := Signed(v.Sign.Certificate)
 	aged := now.Sub(made) > AuthorityLife/3*2
 	if !aged && (!rotate.After(made) || rotate.After(now)) {
 		return v, false, nil

@@ -27,11 +27,11 @@ func diff(t *testing.T, what string, want, got any) {
 	}
 }
 
-func authority(t testing.TB) identity.Authority {
-	t.Helper()
+func authority(tb testing.TB) identity.Authority {
+	tb.Helper()
 	a, err := identity.NewAuthority(rand.Reader, start)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return a
 }
@@ -43,11 +43,11 @@ func pool(a identity.Authority) *x509.CertPool {
 }
 
 // sign makes a certificate of a Grant with a key of its own.
-func sign(t testing.TB, a identity.Authority, g identity.Grant) *x509.Certificate {
-	t.Helper()
+func sign(tb testing.TB, a identity.Authority, g identity.Grant) *x509.Certificate {
+	tb.Helper()
 	key, err := identity.NewKey(rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	g.Public = &key.PublicKey
 	if g.Lifetime == 0 {
@@ -55,11 +55,11 @@ func sign(t testing.TB, a identity.Authority, g identity.Grant) *x509.Certificat
 	}
 	text, err := a.Sign(rand.Reader, start, g)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	all, err := identity.ParseCertificates(text)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return all[0]
 }
@@ -85,8 +85,8 @@ func TestVerify(t *testing.T) {
 		"agent":               {ours, agent, 0, all, identity.Who{Kind: identity.Agent, Name: "shop-1", UID: "u-1", Expires: end}, ""},
 		"gateway":             {ours, gateway, 0, all, identity.Who{Kind: identity.Gateway, Name: "gw-0", Expires: end}, ""},
 		"caller":              {ours, caller, 0, all, identity.Who{Kind: identity.Caller, Name: "kube-apiserver", Expires: end}, ""},
-		"a slow clock":        {ours, agent, -50 * time.Minute, all, identity.Who{Kind: identity.Agent, Name: "shop-1", UID: "u-1", Expires: end}, ""},
-		"not begun":           {ours, agent, -2 * time.Hour, all, identity.Who{}, "not yet valid"},
+		"a slow clock":        {ours, agent, -23 * time.Hour, all, identity.Who{Kind: identity.Agent, Name: "shop-1", UID: "u-1", Expires: end}, ""},
+		"not begun":           {ours, agent, -25 * time.Hour, all, identity.Who{}, "not yet valid"},
 		"ended":               {ours, agent, identity.Lifetime + time.Second, all, identity.Who{}, "expired"},
 		"of another cluster":  {others, agent, 0, all, identity.Who{}, "unknown authority"},
 		"an agent as gateway": {ours, agent, 0, []identity.Kind{identity.Gateway}, identity.Who{}, "it is a agent's"},
@@ -175,11 +175,7 @@ func TestVault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	type signed struct {
-		c  *x509.Certificate
-		at time.Time
-	}
-	var live []signed
+	var live []*x509.Certificate
 	dayOld := map[time.Time][]byte{}
 	var stages []string
 	wish := start.Add(30 * time.Hour)
@@ -209,20 +205,19 @@ func TestVault(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		live = append(live, signed{all[0], now})
+		live = append(live, all[0])
 		dayOld[now] = v.Bundle()
-		for _, s := range live {
-			if s.c.NotAfter.Before(now) {
-				continue
+		for _, c := range live {
+			if !c.NotAfter.Before(now) {
+				trusts(t, v.Bundle(), c, now)
 			}
-			trusts(t, v.Bundle(), s.c, now)
 		}
 		if old := dayOld[now.Add(-identity.Announce+time.Hour)]; old != nil {
 			trusts(t, old, all[0], now) // whoever has not read the bundle for 23 hours
 		}
 	}
 	diff(t, "stages", []string{"30h0m0s", "54h0m0s", "79h0m0s"}, stages)
-	aged := v.Sign.Certificate.NotBefore.Add(identity.AuthorityLife / 3 * 2).Add(2 * identity.Backdate)
+	aged := identity.Signed(v.Sign.Certificate).Add(identity.AuthorityLife/3*2 + time.Minute)
 	if _, changed, err := v.Advance(rand.Reader, aged, time.Time{}); err != nil || !changed {
 		t.Errorf("an old authority is not replaced: %v", err)
 	}
@@ -235,7 +230,7 @@ func trusts(t *testing.T, bundle []byte, c *x509.Certificate, now time.Time) {
 		t.Fatal(err)
 	}
 	if _, err := identity.Verify([]*x509.Certificate{c}, roots, now, identity.Agent); err != nil {
-		t.Errorf("after %s, signed at %s: %v", now.Sub(start), c.NotBefore.Sub(start), err)
+		t.Errorf("after %s, signed at %s: %v", now.Sub(start), identity.Signed(c).Sub(start), err)
 	}
 }
 
@@ -264,10 +259,10 @@ func saved(t *testing.T, v identity.Vault) identity.Vault {
 	return out
 }
 
-func TestRenewAt(t *testing.T) {
+func TestRenewAfter(t *testing.T) {
 	c := sign(t, authority(t), agent)
 	for chance, want := range map[float64]time.Duration{0: 816 * time.Minute, 0.5: 16 * time.Hour, 1: 1104 * time.Minute} {
-		if got := identity.RenewAt(c, chance).Sub(start); got != want {
+		if got := identity.RenewAfter(c, chance); got != want {
 			t.Errorf("chance %g: after %s, want %s", chance, got, want)
 		}
 	}
