@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/test/sandbox"
+	"github.com/magpie-edge/magpie/tunnel/wire"
 )
 
 func TestKernelShape(t *testing.T) {
@@ -146,7 +148,7 @@ func newKey(t *testing.T, k keys) string {
 func TestKernelWireGuard(t *testing.T) {
 	kernel.Need(t, kernel.FeatureTUN)
 	k := keys{}
-	h := newHost(t, kernel.Options{Keys: k, Userspace: starter{}})
+	h := newHost(t, kernel.Options{Keys: k, Userspace: wire.UserspaceWireGuard{Log: slog.New(slog.DiscardHandler)}})
 	w := h.Own(meshOwner)
 	self, a, b := newKey(t, k), newKey(t, k), newKey(t, k)
 	allowed := func(prefix, peer string) plan.Allowed {
