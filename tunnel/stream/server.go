@@ -29,6 +29,9 @@ type ServerOptions struct {
 	// OnBusy is called for each stream that is going to be dialled; it must not
 	// wait. An agent dials another connection then.
 	OnBusy func()
+	// Left is told, once a connection, that the gateway at its other end is
+	// shutting down and opens no more streams on it; it must not wait.
+	Left func(net.Conn)
 	// Hello is told what a gateway says of itself, with the connection that
 	// Serve was given, and returns the answer.
 	Hello func(net.Conn, Hello) Answer
@@ -65,7 +68,12 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
 		Streams: s.o.Limits.Streams,
 		Budget:  s.budget,
 		Ping:    s.o.Limits.Ping,
-		Now:     s.o.Now,
+		Left: func() {
+			if s.o.Left != nil {
+				s.o.Left(conn)
+			}
+		},
+		Now: s.o.Now,
 	})
 	s.mu.Lock()
 	if s.draining {

@@ -25,6 +25,9 @@ type Options struct {
 	// Ping is how long a silent far end is left alone; after as long again for
 	// each of three probes the connection ends. Required.
 	Ping time.Duration
+	// Left is told, once, that the far end is going away: it opens no more
+	// streams and takes none. It must not wait. Nil: nobody.
+	Left func()
 	// Now is the clock. Required.
 	Now func() time.Time
 }

@@ -285,6 +285,9 @@ func (c *Conn) onGoAway(f frame, p []byte) error {
 	last := binary.BigEndian.Uint32(p) & (1<<31 - 1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.o.Left != nil && !c.left {
+		c.o.Left()
+	}
 	c.left = true
 	for id, s := range c.streams {
 		if c.o.Accept == nil && id > last {
