@@ -67,8 +67,9 @@ type omTunnel struct {
 
 // tunnelConn is one dial and the connection that came of it.
 type tunnelConn struct {
-	cancel context.CancelFunc
-	conn   net.Conn // nil while dialling
+	cancel  context.CancelFunc
+	conn    net.Conn // nil while dialling
+	greeted bool
 }
 
 // newTunnel makes the tunnel of one node; run starts it. d needs no more than a
@@ -83,7 +84,7 @@ func newTunnel(t *omTunnel, d wire.Dialler) *omTunnel {
 	t.machine = dial.New(rand.Float64)
 	t.server = stream.NewServer(stream.ServerOptions{
 		Name: t.node, Dial: t.reach, Allow: t.allow, Limits: t.config.limits(),
-		Done: t.ended, OnBusy: t.ring, Hello: t.greeted, Now: now,
+		Done: t.ended, OnBusy: t.ring, Left: t.left, Hello: t.greeted, Now: now,
 	})
 	return t
 }
@@ -236,25 +237,25 @@ func (t *omTunnel) live(ctx context.Context, x dial.Dial) {
 		log = log.With("relay", x.Via)
 	}
 	conn, err := t.wire.Dial(ctx, x.Addr, x.Via)
-	if err != nil {
-		t.metrics.failed(err)
-		log.Debug("gateway is not reached", "err", err)
-	} else {
+	if err == nil {
 		t.mu.Lock()
-		if c := t.conns[x.Conn]; c != nil {
-			c.conn = conn
-		}
-		t.ids[conn] = x.Conn
+		t.conns[x.Conn].conn, t.ids[conn] = conn, x.Conn
 		t.mu.Unlock()
 		err = t.server.Serve(ctx, conn)
-		log.Debug("connection with a gateway has ended", "err", err)
 	}
 	t.mu.Lock()
+	greeted := t.conns[x.Conn].greeted
 	delete(t.conns, x.Conn)
 	if conn != nil {
 		delete(t.ids, conn)
 	}
 	t.mu.Unlock()
+	if greeted {
+		log.Debug("connection with a gateway has ended", "err", err)
+	} else {
+		t.metrics.failed(err)
+		log.Debug("gateway is not reached", "err", err)
+	}
 	t.tell(dial.Ended{Conn: x.Conn})
 }
 
@@ -279,6 +280,9 @@ func (t *omTunnel) connOf(id int) net.Conn {
 func (t *omTunnel) greeted(conn net.Conn, h stream.Hello) stream.Answer {
 	t.mu.Lock()
 	id, known := t.ids[conn]
+	if known {
+		t.conns[id].greeted = true
+	}
 	t.mu.Unlock()
 	if known {
 		if h.Instance == "" {
@@ -288,6 +292,16 @@ func (t *omTunnel) greeted(conn net.Conn, h stream.Hello) stream.Answer {
 		t.tell(dial.Greeted{Conn: id, Instance: h.Instance, Instances: h.Instances})
 	}
 	return stream.Answer{Node: t.node, Version: version.String()}
+}
+
+// left takes that a gateway is going away.
+func (t *omTunnel) left(conn net.Conn) {
+	t.mu.Lock()
+	id, known := t.ids[conn]
+	t.mu.Unlock()
+	if known {
+		go t.tell(dial.Left{Conn: id}) // it must not wait
+	}
 }
 
 // ring says that streams have come; it does not wait.

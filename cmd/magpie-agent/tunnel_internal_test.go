@@ -153,6 +153,51 @@ func TestTunnelComesBack(t *testing.T) {
 	_ = again.talk(t, "a-1", port).Close()
 }
 
+// TestTunnelLeavesDraining: a gateway that shuts down has its streams run on,
+// and new ones go to the one that comes in its place.
+func TestTunnelLeavesDraining(t *testing.T) {
+	c := newCloud(t)
+	old := c.start("g1", "")
+	port := echoPort(t)
+	e := newEdge(t, c, "a-1", []int{port}, c.balance()).run(t)
+	eventually(t, 10*time.Second, "a session", func() bool { return len(e.Sessions()) > 0 })
+	running := old.talk(t, "a-1", port)
+	c.forget(old)
+	next := c.start("g2", "")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	drained := make(chan struct{})
+	go func() {
+		old.sessions.Drain(ctx)
+		close(drained)
+	}()
+	eventually(t, 5*time.Second, "sessions with g2 only", func() bool {
+		got := e.instancesOf()
+		return len(got) > 0 && got[0] == "g2"
+	})
+	say(t, running, "still here")
+	_ = next.talk(t, "a-1", port).Close()
+	_ = running.Close()
+	select {
+	case <-drained:
+	case <-time.After(5 * time.Second):
+		t.Error("the gateway waits although no stream is left")
+	}
+}
+
+// TestTunnelSaysWhyItIsRefused: a gateway looks at our certificate last, and
+// what it says reaches the operator.
+func TestTunnelSaysWhyItIsRefused(t *testing.T) {
+	c := newCloud(t)
+	g := c.start("g1", "")
+	e := newEdge(t, c, "a-1", nil, g.addr)
+	e.certs.own.Store(newCloud(t).issue(identity.Agent, "a-1")) // another cluster's
+	e.run(t)
+	eventually(t, 10*time.Second, "it says why", func() bool {
+		return strings.HasPrefix(e.metrics.why(), "tls: ") && strings.Contains(e.metrics.why(), "certificate")
+	})
+}
+
 // TestTunnelRenews: a stream runs on while the certificate changes, and new
 // ones go over connections with the new certificate.
 func TestTunnelRenews(t *testing.T) {

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -88,13 +89,19 @@ func (m *tunnelMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// failed takes a dial that failed.
+// failed takes a dial that failed, or a connection that nobody greeted: a
+// gateway looks at our certificate after we have looked at its own, so that is
+// where its refusal is heard.
 func (m *tunnelMetrics) failed(err error) {
-	code := "other"
-	if d, is := errors.AsType[*wire.DialError](err); is {
-		code = string(d.Stage)
+	d, is := errors.AsType[*wire.DialError](err)
+	if !is {
+		d = &wire.DialError{Stage: wire.StageGreeting, Err: err}
+		if alert, is := errors.AsType[*net.OpError](err); is && alert.Op == "remote error" {
+			d.Stage = wire.StageTLS
+		}
+		err = d
 	}
-	m.dials.WithLabelValues(code).Inc()
+	m.dials.WithLabelValues(string(d.Stage)).Inc()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.last = err

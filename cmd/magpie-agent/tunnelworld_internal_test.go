@@ -109,9 +109,7 @@ func (c *cloud) start(name, at string) *instance {
 	done := make(chan error, 1)
 	go func() { done <- door.Serve(ctx, l) }()
 	g.stop = sync.OnceFunc(func() {
-		c.mu.Lock()
-		c.instances = slices.DeleteFunc(c.instances, func(x *instance) bool { return x == g })
-		c.mu.Unlock()
+		c.forget(g)
 		_ = l.Close()
 		cancel()
 		if err := <-done; err != nil {
@@ -123,6 +121,13 @@ func (c *cloud) start(name, at string) *instance {
 	c.instances = append(c.instances, g)
 	c.mu.Unlock()
 	return g
+}
+
+// forget takes an instance out of the balancer and out of greetings.
+func (c *cloud) forget(g *instance) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.instances = slices.DeleteFunc(c.instances, func(x *instance) bool { return x == g })
 }
 
 func (c *cloud) names() []string {

@@ -105,6 +105,11 @@ func (d *Dialler) Step(now time.Time, e Event) []Action {
 			}
 			c.streams = e.Count
 		}
+	case Left:
+		if c := d.conns[e.Conn]; c != nil && c.state == up {
+			d.leave(c)
+			d.failed(c, true)
+		}
 	case Ended:
 		d.end(e.Conn)
 	case Stop:
@@ -156,9 +161,10 @@ func (d *Dialler) greet(e Greeted) {
 			d.answered(a, c)
 		}
 	}
-	for _, name := range d.wanted() {
-		if !slices.Contains(before, name) && !first {
-			d.spread(calm)
+	if !first && slices.ContainsFunc(d.wanted(), func(name string) bool { return !slices.Contains(before, name) }) {
+		d.spread(calm)
+		if slices.ContainsFunc(d.ordered(), func(a *address) bool { return d.reason(a) == lost }) {
+			d.searchAt = d.now.Add(calm) // most likely it is there
 		}
 	}
 	if first && d.fresh(c) && len(d.serving(c.instance)) > d.need(c.instance) {
@@ -195,19 +201,19 @@ func (d *Dialler) end(id int) {
 		delete(d.busy, c.instance)
 	}
 	if c.state != leaving {
-		d.failed(c)
+		d.failed(c, c.state == up && d.now.Sub(c.since) >= lasting)
 	}
 }
 
-// failed takes what was not meant to end.
-func (d *Dialler) failed(c *conn) {
+// failed takes what was not meant to end. It lasted if the address is good.
+func (d *Dialler) failed(c *conn, lasted bool) {
 	a := d.addrs[c.addr]
 	switch {
 	case a == nil:
 	case c.trial && c.state == dialling:
 		a.tries++
 		a.straight = d.now.Add(d.jitter(backoff(a.tries, firstStraight, lastStraight)))
-	case c.state == up && d.now.Sub(c.since) >= lasting:
+	case lasted:
 		a.failures, a.repeats = 0, 0
 		a.next = d.now.Add(d.jitter(d.window()))
 		d.searchAt = d.now.Add(d.jitter(lastWait)) // every agent may have lost it
@@ -219,7 +225,7 @@ func (d *Dialler) failed(c *conn) {
 		if a.failures%(1+len(d.relays)) == 0 { // no way works
 			// As long as it has been failing. Counting would let the lucky ones,
 			// who dialled often, wait 30 s after an outage of five.
-			window = min(max(d.now.Sub(a.since), firstWait), lastWait)
+			window = min(max(d.now.Sub(a.since), firstWait), d.patience())
 		}
 		a.next = d.now.Add(d.jitter(window))
 	}
@@ -229,7 +235,7 @@ func (d *Dialler) failed(c *conn) {
 func (d *Dialler) overdue() {
 	for _, c := range d.sorted() {
 		if c.state == dialling && d.now.Sub(c.since) >= greetingLimit {
-			d.failed(c)
+			d.failed(c, false)
 			d.leave(c)
 			d.out = append(d.out, Close{c.id, "no greeting"})
 		}
@@ -242,6 +248,16 @@ func (d *Dialler) window() time.Duration {
 		return calm
 	}
 	return firstWait
+}
+
+// patience is the longest window. Where every instance that is known of has its
+// connection, an address that does not answer has most likely nobody behind it:
+// who comes there later is named by the others.
+func (d *Dialler) patience() time.Duration {
+	if d.Up() > 0 && len(d.lacking()) == 0 {
+		return lastSearch
+	}
+	return lastWait
 }
 
 // spread moves the next dials to a random moment within the window, because

@@ -163,6 +163,8 @@ func event(t *testing.T, name string, args []string) dial.Event {
 		return dial.Greeted{Conn: number(0), Instance: args[1], Instances: args[1:]}
 	case "streams":
 		return dial.Streams{Conn: number(0), Count: number(1)}
+	case "left":
+		return dial.Left{Conn: number(0)}
 	case "ended":
 		return dial.Ended{Conn: number(0)}
 	case "stop":

@@ -24,6 +24,9 @@ type (
 	}
 	// Streams says how many run on a connection now.
 	Streams struct{ Conn, Count int }
+	// Left says that a gateway lets no more streams begin on a connection: it is
+	// going away. What runs there runs on until Ended.
+	Left struct{ Conn int }
 	// Ended says that a dial failed or that a connection is over. There is one
 	// for each Dial.
 	Ended struct{ Conn int }
@@ -38,6 +41,7 @@ func (Relays) event()    {}
 func (Renewed) event()   {}
 func (Greeted) event()   {}
 func (Streams) event()   {}
+func (Left) event()      {}
 func (Ended) event()     {}
 func (Tick) event()      {}
 func (Stop) event()      {}

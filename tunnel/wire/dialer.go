@@ -21,11 +21,13 @@ type Stage string
 
 // Stages at which a dial fails.
 const (
-	StageTCP     Stage = "tcp"     // the gateway's address does not answer
-	StageProxy   Stage = "proxy"   // the environment's proxy does not answer or refuses
-	StageRelay   Stage = "relay"   // the neighbour does not answer or refuses
-	StageTLS     Stage = "tls"     // whoever answers is no gateway of ours, or does not want us
-	StageUnready Stage = "unready" // we have no certificate or trust nobody yet
+	StageTCP   Stage = "tcp"   // the gateway's address does not answer
+	StageProxy Stage = "proxy" // the environment's proxy does not answer or refuses
+	StageRelay Stage = "relay" // the neighbour does not answer or refuses
+	StageTLS   Stage = "tls"   // whoever answers is no gateway of ours, or does not want us
+	// StageGreeting: TLS is up, and the gateway ended it or said nothing.
+	StageGreeting Stage = "greeting"
+	StageUnready  Stage = "unready" // we have no certificate or trust nobody yet
 )
 
 // DialError is why a dial failed.
