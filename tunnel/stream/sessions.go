@@ -115,8 +115,8 @@ func (s *Sessions) join(conn net.Conn, far Far) (*node, *link, error) {
 		old.conn.Probe() // it may be dead, and this one come instead of it
 	}
 	n.links = append(n.links, l)
-	if len(n.links) > connsLimit {
-		go n.links[0].conn.End(refuse(CodeTooManyStreams, "the node has newer connections"))
+	for _, old := range n.links[:max(0, len(n.links)-connsLimit)] {
+		go old.conn.End(refuse(CodeTooManyStreams, "the node has newer connections"))
 	}
 	if len(n.links) == 1 {
 		n.since = s.o.Now()
@@ -277,7 +277,7 @@ func (s *Sessions) try(ctx context.Context, n *node, c Call) (*h2.Stream, error)
 		l := place(slices.DeleteFunc(slices.Clone(n.links), func(l *link) bool { return slices.Contains(tried, l) }), s.o.Now())
 		s.mu.Unlock()
 		if l == nil {
-			return nil, refuse(CodeNoSession, "no connection of %s takes streams at this moment", n.name)
+			return nil, s.unplaced(n)
 		}
 		st, err := l.conn.Open(ctx, request(c))
 		if !errors.Is(err, h2.ErrNotNow) {
@@ -285,6 +285,16 @@ func (s *Sessions) try(ctx context.Context, n *node, c Call) (*h2.Stream, error)
 		}
 		tried = append(tried, l)
 	}
+}
+
+// unplaced says why no connection of a node takes a stream.
+func (s *Sessions) unplaced(n *node) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.ContainsFunc(n.links, func(l *link) bool { return l.conn.Load().Full }) {
+		return refuse(CodeTooManyStreams, "the agent of %s takes no more streams", n.name)
+	}
+	return refuse(CodeNoSession, "%s is about to reconnect, or its certificate has expired", n.name)
 }
 
 // place chooses the connection for a new stream: one that answers before one

@@ -26,6 +26,8 @@ type world struct {
 	mu      sync.Mutex
 	records map[string][]stream.Record
 	cut     func()
+	first   net.Conn   // the agent's end of its first connection
+	serving []net.Conn // of all
 }
 
 const name = "shop-a-1"
@@ -39,24 +41,19 @@ type settings struct {
 	serve   func(net.Conn)
 	wires   int
 	tls     bool
+	alone   bool // no service and no connection: for virtual time, where sockets hang
 }
 
 func newWorld(tb testing.TB, set settings) *world {
 	tb.Helper()
 	w := &world{records: map[string][]stream.Record{}, ended: make(chan error, 8)}
-	w.service = listen(tb)
 	if set.serve == nil {
 		set.serve = echo
 	}
-	go func() {
-		for {
-			c, err := w.service.Accept()
-			if err != nil {
-				return
-			}
-			go set.serve(c)
-		}
-	}()
+	if !set.alone {
+		w.service = listen(tb)
+		go w.accept(set.serve)
+	}
 	allow := stream.Allow{Ports: []uint16{10250, 9100}}
 	g := stream.SessionsOptions{Allow: allow.Check, Now: time.Now, Done: w.record("gateway")}
 	a := stream.ServerOptions{Name: name, Allow: allow.Check, Now: time.Now, Done: w.record("agent"), Dial: w.dial}
@@ -69,7 +66,10 @@ func newWorld(tb testing.TB, set settings) *world {
 	w.gateway, w.agent = stream.NewSessions(g), stream.NewServer(a)
 	ctx, cancel := context.WithCancel(context.Background())
 	tb.Cleanup(cancel)
-	for range max(set.wires, 1) {
+	if set.wires == 0 && !set.alone {
+		set.wires = 1
+	}
+	for range set.wires {
 		near, far := pair(tb)
 		if set.tls {
 			near, far = secure(tb)
@@ -84,12 +84,16 @@ func (w *world) connect(ctx context.Context, tb testing.TB, near, far net.Conn) 
 	tb.Helper()
 	w.cut = func() { _ = near.Close() }
 	conns := w.conns()
+	w.serving = append(w.serving, near)
+	w.first = w.serving[0]
 	go func() { w.ended <- w.agent.Serve(ctx, near) }()
 	go func() {
 		_ = w.gateway.Serve(ctx, far, stream.Far{Name: name, UID: "1", Expires: time.Now().Add(time.Hour)})
 	}()
 	until(tb, func() bool { return w.conns() > conns })
 }
+
+func (w *world) served() []net.Conn { return w.serving }
 
 func (w *world) conns() int {
 	for _, s := range w.gateway.List() {
@@ -98,6 +102,16 @@ func (w *world) conns() int {
 		}
 	}
 	return 0
+}
+
+func (w *world) accept(serve func(net.Conn)) {
+	for {
+		c, err := w.service.Accept()
+		if err != nil {
+			return
+		}
+		go serve(c)
+	}
 }
 
 func (w *world) dial(ctx context.Context, _ stream.Call) (net.Conn, error) {

@@ -116,6 +116,7 @@ func (c *Conn) moved(s *Stream, n int64, now time.Time) {
 // Load is what a connection carries now, for whoever chooses between several.
 type Load struct {
 	Streams int
+	Full    bool          // the far end takes no more of them
 	Bulk    bool          // one of the streams moves much
 	Silent  time.Duration // since the last frame from the far end
 	Probed  bool          // and it was asked for one
@@ -130,6 +131,7 @@ func (c *Conn) Load() Load {
 	now := c.o.Now()
 	return Load{
 		Streams: len(c.streams),
+		Full:    c.o.Accept == nil && len(c.streams) >= c.farMax,
 		Bulk:    now.UnixNano() < c.bulkUntil.Load(),
 		Silent:  now.Sub(time.Unix(0, c.heard.Load())),
 		Probed:  !c.pinged.IsZero() && now.Sub(c.pinged) > time.Second,
