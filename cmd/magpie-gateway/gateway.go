@@ -145,6 +145,11 @@ func (g *gateway) hello() stream.Hello {
 func (g *gateway) changed(s stream.Session, up bool, why string) {
 	if up {
 		g.log.Info("node connected", "node", s.Node, "remote", s.Remote)
+		// The Node may have been removed since the door asked, and evict may have
+		// come before there was a session to cut.
+		if uid, ok := g.people.NodeUID(s.Node); !ok || uid != s.UID {
+			go g.sessions.CloseNode(s.Node, "the Node is gone")
+		}
 		return
 	}
 	g.log.Info("node left", "node", s.Node, "remote", s.Remote, "took", g.now().Sub(s.Since), "reason", why)

@@ -241,7 +241,7 @@ subjects: [{kind: ServiceAccount, name: magpie-agent, namespace: magpie-system}]
 // the code uses; whatever is not in it is refused.
 func TestRights(t *testing.T) {
 	admin := install(t)
-	for _, account := range []string{"magpie-agent", "magpie-manager", "magpie-cleanup", "magpie-test"} {
+	for _, account := range []string{"magpie-agent", "magpie-manager", "magpie-gateway", "magpie-cleanup", "magpie-test"} {
 		c := clientset(t, asPod(t, admin, account, "c-1"))
 		for _, q := range rights {
 			allowed := strings.Contains(q.who, account)
@@ -265,11 +265,11 @@ func TestRights(t *testing.T) {
 }
 
 var rights = []struct{ verb, resource, ns, name, who string }{
-	{"watch", ":nodes", "", "", "magpie-agent magpie-manager magpie-test"},
+	{"watch", ":nodes", "", "", "magpie-agent magpie-manager magpie-gateway magpie-test"},
 	{"patch", ":nodes/status", "", "a-1", "magpie-agent"},
 	{"patch", ":nodes", "", "a-1", ""},
 	{"delete", ":nodes", "", "a-1", ""},
-	{"watch", "net.magpie.dev:domainslices", "", "", "magpie-agent magpie-manager magpie-test"},
+	{"watch", "net.magpie.dev:domainslices", "", "", "magpie-agent magpie-manager magpie-gateway magpie-test"},
 	{"patch", "net.magpie.dev:domainslices", "", "x", "magpie-manager"},
 	{"create", "net.magpie.dev:domainslices", "", "", "magpie-manager"},
 	{"delete", "net.magpie.dev:domainslices", "", "x", "magpie-manager"},
@@ -283,6 +283,21 @@ var rights = []struct{ verb, resource, ns, name, who string }{
 	{"get", ":configmaps", "kube-system", "raven-cfg", "magpie-manager magpie-test"},
 	{"get", ":configmaps", "kube-system", "kubeadm-config", "magpie-test"},
 	{"get", ":secrets", "kube-system", "", ""},
+	{"create", ":secrets", "kube-system", "", ""},
+	{"update", ":secrets", "kube-system", "magpie-tunnel-ca", "magpie-manager"},
+	{"patch", ":configmaps", "kube-system", "magpie-tunnel-ca", "magpie-manager"},
+	{"watch", ":configmaps", "kube-system", "magpie-tunnel-ca", "magpie-agent magpie-manager magpie-gateway"},
+	{"create", "certificates.k8s.io:certificatesigningrequests", "", "", "magpie-agent magpie-gateway"},
+	{"list", "certificates.k8s.io:certificatesigningrequests", "", "", "magpie-manager"},
+	{"update", "certificates.k8s.io:certificatesigningrequests/approval", "", "x", "magpie-manager"},
+	{"update", "certificates.k8s.io:certificatesigningrequests/status", "", "x", "magpie-manager"},
+	{"approve", "certificates.k8s.io:signers", "", "net.magpie.dev/tunnel-agent", "magpie-manager"},
+	{"sign", "certificates.k8s.io:signers", "", "net.magpie.dev/tunnel-gateway", "magpie-manager"},
+	{"approve", "certificates.k8s.io:signers", "", "kubernetes.io/kube-apiserver-client", ""},
+	{"create", "authentication.k8s.io:tokenreviews", "", "", "magpie-gateway"},
+	{"create", "authorization.k8s.io:subjectaccessreviews", "", "", "magpie-gateway"},
+	{"watch", "discovery.k8s.io:endpointslices", "", "", "magpie-gateway"},
+	{"get", ":nodes/proxy", "", "a-1", ""},
 	{"create", ":pods", namespace, "", ""},
 	{"update", "coordination.k8s.io:leases", namespace, "magpie-manager", "magpie-manager"},
 	{"update", "coordination.k8s.io:leases", "kube-node-lease", "a-1", ""},
