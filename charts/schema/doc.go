@@ -9,8 +9,8 @@
 //	cmd/*/config.go -----+
 //
 // Values is the shape of values.yaml. What ends up in the configuration file of
-// a binary says so (+magpie:config) and takes its limits and its words from the
-// field of that file; the rest is the chart's own and says it here. Limits are
+// a binary says so (+magpie:config=magpie-agent, or =magpie-gateway.Limits for
+// a struct in it) and takes its limits and its words from there; the rest is the chart's own and says it here. Limits are
 // the markers that custom resources have, too: +kubebuilder:validation:Minimum.
 //
 // # Why this way
@@ -18,7 +18,7 @@
 // A value that a binary refuses should be refused by helm, before anything is
 // installed. Two hand-made lists of the same limits drift apart; so the limit
 // stands once, at the field of the struct, and each command's tests hold its
-// Validate to it. The structs of commands cannot be imported, and comments
+// Validate to it, with Samples. The structs of commands cannot be imported, and comments
 // cannot be reflected on: so the source is read.
 //
 // controller-gen reads the same markers, but makes schemas of custom resources:

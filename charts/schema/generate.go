@@ -73,7 +73,7 @@ func encode(b *bytes.Buffer, v any, indent string) error {
 
 // Generate returns the schema for the repository at root.
 func Generate(root string) ([]byte, error) {
-	m := maker{root: root, configs: map[string]map[string]Field{}}
+	m := maker{root: root, configs: map[string]map[string]Struct{}}
 	var err error
 	if m.structs, err = Read(filepath.Join(root, "charts/schema/values.go")); err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func Generate(root string) ([]byte, error) {
 type maker struct {
 	root    string
 	structs map[string]Struct
-	configs map[string]map[string]Field // by command and name
+	configs map[string]map[string]Struct // by command and name
 }
 
 func (m *maker) object(name string) (*node, error) {
@@ -118,13 +118,13 @@ func (m *maker) object(name string) (*node, error) {
 // field returns the schema of a value, which is that of the config field it
 // becomes, if it becomes one.
 func (m *maker) field(f Field) (*node, error) {
-	if command, ok := f.Marks["magpie:config"]; ok {
-		c, err := m.config(command, f.Name)
+	if place, ok := f.Marks["magpie:config"]; ok {
+		c, err := m.config(place, f.Name)
 		if err != nil {
 			return nil, err
 		}
 		if c.Type != f.Type || len(f.Marks) > 1 {
-			return nil, fmt.Errorf("is %s with %d markers, in the config of %s it is %s: let that speak alone", f.Type, len(f.Marks), command, c.Type)
+			return nil, fmt.Errorf("is %s with %d markers, in the config of %s it is %s: let that speak alone", f.Type, len(f.Marks), place, c.Type)
 		}
 		if f.Doc == "" {
 			f.Doc = c.Doc
@@ -141,24 +141,35 @@ func (m *maker) field(f Field) (*node, error) {
 	return n, nil
 }
 
-// config returns the field of a command's Config.
-func (m *maker) config(command, name string) (Field, error) {
+// config returns a field of a command's Config ("magpie-agent") or of a struct
+// in it ("magpie-gateway.Limits"). A duration is a text like "30s".
+func (m *maker) config(place, name string) (Field, error) {
+	command, in, ok := strings.Cut(place, ".")
+	if !ok {
+		in = "Config"
+	}
 	if m.configs[command] == nil {
 		structs, err := Read(filepath.Join(m.root, "cmd", command, "config.go"))
 		if err != nil {
 			return Field{}, err
 		}
-		m.configs[command] = map[string]Field{}
-		for _, f := range structs["Config"].Fields {
-			m.configs[command][f.Name] = f
-		}
+		m.configs[command] = structs
 	}
-	f, ok := m.configs[command][name]
-	if !ok {
-		return f, fmt.Errorf("the config of %s has no field of that name", command)
+	fields := m.configs[command][in].Fields
+	i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == name })
+	if i < 0 {
+		return Field{}, fmt.Errorf("the config of %s has no field of that name", place)
+	}
+	f := fields[i]
+	if f.Type == "metav1.Duration" {
+		f.Type, f.Marks = "string", maps.Clone(f.Marks)
+		f.Marks["Pattern"] = duration
 	}
 	return f, nil
 }
+
+// duration is what Go's time.ParseDuration takes, less what nobody writes.
+const duration = `^([0-9]+(\.[0-9]+)?(h|m|s|ms))+$`
 
 // of returns the schema of a type with the given limits. "any" is a number or a
 // text, each with the limits that apply to it.
@@ -179,7 +190,7 @@ func (m *maker) of(typ string, marks map[string]string) (*node, error) {
 		if elem != "any" {
 			n.Items, err = m.of(elem, cut(marks, "items:"))
 		}
-	case typ == "int":
+	case typ == "int", typ == "int64":
 		n.Type = "integer"
 	case typ == "bool":
 		n.Type = "boolean"

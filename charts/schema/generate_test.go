@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +96,29 @@ func TestReadTellsMarkersFromProse(t *testing.T) {
 	}
 }
 
+// TestGenerateTakesFromConfigs: limits and words of a field of a Config, and of
+// a struct in it.
+func TestGenerateTakesFromConfigs(t *testing.T) {
+	got, err := schema.Generate(repository(t,
+		"// +magpie:config=c\n\tVNI int `json:\"vni\"`\n\t// +magpie:config=c.Limits\n\tDial string `json:\"dial\"`"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out struct {
+		Properties map[string]struct {
+			Description, Type, Pattern string
+			Maximum                    int
+		}
+	}
+	if err := json.Unmarshal(got, &out); err != nil {
+		t.Fatal(err)
+	}
+	vni, dial := out.Properties["vni"], out.Properties["dial"]
+	if vni.Description != "VNI of it." || vni.Maximum != 7 || dial.Type != "string" || !regexp.MustCompile(dial.Pattern).MatchString("1m30s") {
+		t.Errorf("%s", got)
+	}
+}
+
 // TestGenerateRefuses: what would make the schema say less than it seems to.
 func TestGenerateRefuses(t *testing.T) {
 	for want, field := range map[string]string{
@@ -102,23 +126,31 @@ func TestGenerateRefuses(t *testing.T) {
 		"values.go has no struct Port":                "N Port `json:\"n\"`",
 		"the config of c has no field of that name":   "// +magpie:config=c\n\tN int `json:\"n\"`",
 		"in the config of c it is int":                "// +magpie:config=c\n\tVNI string `json:\"vni\"`",
+		"the config of c.Limits has no field":         "// +magpie:config=c.Limits\n\tVNI int `json:\"vni\"`",
 		"let that speak alone":                        "// +magpie:config=c\n\t// +kubebuilder:validation:Minimum=2\n\tVNI int `json:\"vni\"`",
 		`marker Minimum: strconv.Atoi: parsing "one"`: "// +kubebuilder:validation:Minimum=one\n\tN int `json:\"n\"`",
 	} {
-		dir := t.TempDir()
-		for path, body := range map[string]string{
-			"charts/schema/values.go": "package schema\n\ntype Values struct {\n\t" + field + "\n}\n",
-			"cmd/c/config.go":         "package main\n\ntype Config struct {\n\tVNI int `json:\"vni\"`\n}\n",
-		} {
-			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, path), []byte(body), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if _, err := schema.Generate(dir); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := schema.Generate(repository(t, field)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\ngot %v, want %q", field, err, want)
 		}
 	}
+}
+
+// repository is one with these values and a command c.
+func repository(t *testing.T, fields string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for path, body := range map[string]string{
+		"charts/schema/values.go": "package schema\n\ntype Values struct {\n\t" + fields + "\n}\n",
+		"cmd/c/config.go": "package main\n\ntype Config struct {\n\t// VNI of it.\n\t// +kubebuilder:validation:Maximum=7\n\tVNI int `json:\"vni\"`\n}\n\n" +
+			"type Limits struct {\n\tDial metav1.Duration `json:\"dial\"`\n}\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, path), []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
