@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -38,7 +39,12 @@ func examinee(ctx context.Context, e *env, k kubernetes.Interface, d dynamic.Int
 	fs, err := gather(ctx, k, d)
 	switch {
 	case err == nil:
-		err = fill(&p, e, fs)
+		if err = fill(&p, e, fs); err == nil {
+			p.Tunnel, err = tunnels(ctx, e, k, fs)
+		}
+		if refused(err) {
+			p.Denied["O&M tunnel"], err = err.Error(), nil
+		}
 	case noSuchKind(err):
 		err = nil
 	case apierrors.IsForbidden(err):
@@ -55,7 +61,7 @@ func examinee(ctx context.Context, e *env, k kubernetes.Interface, d dynamic.Int
 	read := func(check string, f func() error) {
 		g.Go(func() error {
 			err := f()
-			if _, is := err.(apierrors.APIStatus); is {
+			if refused(err) {
 				denied <- [2]string{check, err.Error()}
 				return nil
 			}
@@ -74,6 +80,12 @@ func examinee(ctx context.Context, e *env, k kubernetes.Interface, d dynamic.Int
 		p.Denied[x[0]] = x[1]
 	}
 	return p, err
+}
+
+// refused tells an answer of the API server from no answer.
+func refused(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status)
 }
 
 // fill takes over what the facts say.

@@ -51,6 +51,7 @@ func commands(e *env) []*cobra.Command {
 		newStatusCommand(e),
 		newDoctorCommand(e),
 		newConnectivityCommand(e),
+		newTunnelCommand(e),
 		newTraceCommand(e),
 		newPlanCommand(e),
 		newSnapshotCommand(e),

@@ -18,6 +18,7 @@ import (
 
 	"github.com/magpie-edge/magpie/cmd/magpiectl/doctor"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/sessions"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/status"
 	"github.com/magpie-edge/magpie/internal/golden"
 )
@@ -28,7 +29,7 @@ const schemaPage = "../../docs/reference/magpiectl-json.md"
 // TestSchema: the page says what the types say. A field that disappears or
 // changes its type shows as a removed line of the page: do not commit that.
 func TestSchema(t *testing.T) {
-	docs := fieldDocs(t, ".", "doctor", "matrix", "status", "../../internal/walk")
+	docs := fieldDocs(t, ".", "doctor", "matrix", "sessions", "status", "../../internal/walk")
 	var b strings.Builder
 	b.WriteString(`<!-- Made by go test ./cmd/magpiectl -run TestSchema -update from the Go types. -->
 
@@ -45,6 +46,7 @@ A type with ` + "`?`" + ` may be absent.
 		{"status", status.Report{}},
 		{"doctor", doctor.Report{}},
 		{"connectivity", matrix.Report{}},
+		{"tunnel", sessions.Report{}},
 		{"trace", traceReport{}},
 		{"plan", planReport{}},
 		{"snapshot", snapshotReport{}},

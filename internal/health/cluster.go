@@ -35,6 +35,14 @@ const (
 	KubeProxyDown Code = "kube-proxy-down"
 	// DNSDown: the cluster's DNS has no endpoint that is ready. Subject: "cluster".
 	DNSDown Code = "dns-down"
+	// TunnelGatewayDown: an instance of magpie-gateway, or all, do not answer.
+	// Subject: "gateway POD" or "gateway".
+	TunnelGatewayDown Code = "tunnel-gateway-down"
+	// TunnelGatewayIdle: an instance has no session while others have.
+	// Subject: "gateway POD".
+	TunnelGatewayIdle Code = "tunnel-gateway-idle"
+	// TunnelRefusals: an instance refuses streams. Subject: "gateway POD".
+	TunnelRefusals Code = "tunnel-refusals"
 
 	// NetworkdRoutes: systemd-networkd deletes routes it did not make.
 	// Subject: "node NAME"; so with all that follow.
@@ -109,6 +117,25 @@ func Cluster() []Condition {
 	}
 }
 
+// Tunnel returns those of the O&M tunnel that are seen from the cluster's side,
+// causes before effects.
+func Tunnel() []Condition {
+	return []Condition{
+		{
+			Code: TunnelGatewayDown, Title: "a magpie-gateway does not answer", Severity: Error, DependsOn: []Code{CRDsMissing},
+			Why: "Streams on it are lost; without any, kubectl logs and exec do not reach sites. Pods are not affected.",
+		},
+		{
+			Code: TunnelGatewayIdle, Title: "a magpie-gateway has no session", Severity: Warning, DependsOn: []Code{TunnelGatewayDown},
+			Why: "Callers that it gets take a detour through another instance, and there is nothing to fall back on.",
+		},
+		{
+			Code: TunnelRefusals, Title: "a magpie-gateway refuses streams", Severity: Info,
+			Why: "Somebody asks for what he may not have, or a program needs a port that is not on the list.",
+		},
+	}
+}
+
 // Machine returns the conditions that magpiectl doctor --node finds, causes
 // before effects.
 func Machine() []Condition {
@@ -133,4 +160,4 @@ func Machine() []Condition {
 }
 
 // All returns every condition.
-func All() []Condition { return slices.Concat(Conditions(), Cluster(), Machine()) }
+func All() []Condition { return slices.Concat(Conditions(), Cluster(), Tunnel(), Machine()) }

@@ -15,6 +15,7 @@ import (
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/doctor"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/sessions"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/status"
 	"github.com/magpie-edge/magpie/internal/golden"
 	"github.com/magpie-edge/magpie/plan"
@@ -34,7 +35,7 @@ func pod(name, node string, ready corev1.ConditionStatus) corev1.Pod {
 func well() doctor.Patient {
 	two := 2
 	p := doctor.Patient{
-		Now: now, Status: &status.Report{OK: true}, DNS: &two,
+		Now: now, Status: &status.Report{OK: true}, DNS: &two, Tunnel: &sessions.Report{OK: true},
 		CRDs: map[string]bool{
 			"domainslices.net.magpie.dev": true, "linkreports.net.magpie.dev": true,
 			"gateways.raven.openyurt.io": true, "nodepools.apps.openyurt.io": true,
@@ -75,7 +76,7 @@ func worlds() map[string]func(w *world) {
 		"not-installed": func(w *world) {
 			w.CRDs["domainslices.net.magpie.dev"], w.CRDs["linkreports.net.magpie.dev"] = false, false
 			w.Status, w.Reports, w.Agents = nil, nil, []corev1.Pod{}
-			w.Lease, w.PodRanges, w.Proxies, w.DNS = &doctor.Lease{}, nil, nil, nil
+			w.Lease, w.PodRanges, w.Proxies, w.DNS, w.Tunnel = &doctor.Lease{}, nil, nil, nil, nil
 		},
 		"may-not-look": func(w *world) {
 			w.Patient = doctor.Patient{Now: now, Denied: map[string]string{}}
@@ -92,6 +93,7 @@ func worlds() map[string]func(w *world) {
 			w.problem("link-down", "link b-1 to cloud-1", "gw-shop-b is cut off: b-1 and cloud-1 do not hear each other",
 				"from b-1, does UDP to 203.0.113.11:4500 get through? Firewalls and security groups must let it")
 			w.problem("node-not-ready", "node b-1", "is not Ready for 9m: Kubelet stopped posting node status.", "kubectl describe node b-1")
+			w.Tunnel.Problems = []sessions.Problem{{Code: "tunnel-down", Subject: "node b-1", Text: "it has no session", Do: "look"}}
 			w.Agents[3], w.Proxies[3] = pod("magpie-agent-b-1", "b-1", "False"), pod("kube-proxy-b-1", "b-1", "False")
 		},
 		// The agent of a gateway is gone: its link is down because of that, and
@@ -126,6 +128,14 @@ func worlds() map[string]func(w *world) {
 				{Code: "cidr-overlap", Subject: "node b-1", Text: "its pod CIDR 10.42.1.0/24 overlaps that of node cloud-1"},
 				{Code: "links-off", Subject: "links", Text: "ConfigMap kube-system/raven-cfg says so"},
 				{Code: "a-code-of-tomorrow", Subject: "node b-1", Text: "something is left out"},
+			}
+			w.Tunnel = &sessions.Report{
+				Problems: []sessions.Problem{
+					{Code: "tunnel-gateway-idle", Subject: "gateway magpie-system/magpie-gateway-1", Text: "it has no session, while others have", Do: "let agents reach it"},
+					{Code: "tunnel-certificate", Subject: "node b-1", Text: "its certificate ends in 2h", Do: "kubectl get csr"},
+					{Code: "tunnel-down", Subject: "node b-1", Text: "it has no session with any instance of the gateway", Do: "look"},
+				},
+				Notes: []sessions.Problem{{Code: "tunnel-refusals", Subject: "gateway magpie-system/magpie-gateway-2", Text: "refused since it started: forbidden 5", Do: "kubectl logs"}},
 			}
 			w.problem("node-not-ready", "node a-2", "is not Ready for 3h (since 2026-11-22T09:00:00Z): container runtime is down", "kubectl describe node a-2")
 			w.Status.Nodes[2].Ready = false

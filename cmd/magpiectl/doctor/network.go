@@ -178,3 +178,23 @@ func (c dns) Look(p Patient) ([]Finding, string) {
 	return []Finding{find(health.DNSDown, everything, "Service kube-system/kube-dns has no endpoint that is ready",
 		"kubectl -n kube-system get pods -l k8s-app=kube-dns -o wide: where do they run, and are those nodes Ready?")}, ""
 }
+
+// tunnels takes over what magpiectl tunnel finds wrong.
+type tunnels struct{}
+
+func (tunnels) Name() string { return "O&M tunnel" }
+
+func (c tunnels) Look(p Patient) ([]Finding, string) {
+	if p.Tunnel == nil {
+		return nil, p.skipped(c.Name())
+	}
+	var out []Finding
+	for _, x := range slices.Concat(p.Tunnel.Problems, p.Tunnel.Notes) {
+		var about []string
+		if node, ok := strings.CutPrefix(x.Subject, "node "); ok {
+			about = p.around(node)
+		}
+		out = append(out, noted(x.Code, x.Subject, x.Text, x.Do, about...))
+	}
+	return out, p.Tunnel.Off
+}

@@ -42,7 +42,9 @@ var notes = map[string]note{
 	"tunnel-off":       {Severity: health.Info, Why: "kubectl logs and exec do not reach sites, on purpose."},
 	"proxy-off":        {Severity: health.Info, Why: "kubectl logs and exec do not reach sites, on purpose."},
 	"mtu-clamped":      {Severity: health.Info, Why: "Pods get a smaller MTU than was asked for; larger packets would be lost."},
-	"gateway-missing":  {Severity: health.Warning, Why: whyCutOff},
+	// An agent does not know that its node is not Ready.
+	"tunnel-down":     {DependsOn: []health.Code{health.NodeNotReady}},
+	"gateway-missing": {Severity: health.Warning, Why: whyCutOff},
 }
 
 // noted makes a finding of a planner's note.

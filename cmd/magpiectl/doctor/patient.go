@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/sessions"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/status"
 	"github.com/magpie-edge/magpie/plan"
 )
@@ -42,6 +43,8 @@ type Patient struct {
 	// DNS is how many endpoints of the cluster's DNS are ready; nil if there is
 	// no such Service.
 	DNS *int
+	// Tunnel is what magpiectl tunnel says.
+	Tunnel *sessions.Report
 	// Denied says of each fact that is missing why, by the name of the check.
 	Denied map[string]string
 }
@@ -69,6 +72,7 @@ func Checks() []Check[Patient] {
 		mtu{},
 		proxies{},
 		dns{},
+		tunnels{},
 	}
 }
 

@@ -117,7 +117,7 @@ func explained(f Finding, all []Finding) bool {
 const everything = "cluster"
 
 // known are all conditions, those that explain the most first.
-var known = slices.Concat(health.Cluster(), health.Machine(), health.Conditions())
+var known = slices.Concat(health.Cluster(), health.Tunnel(), health.Machine(), health.Conditions())
 
 // causesOf returns the codes that explain code, however far up.
 func causesOf(code string, seen []string) []string {
@@ -127,9 +127,7 @@ func causesOf(code string, seen []string) []string {
 			depends = c.DependsOn
 		}
 	}
-	if n, ok := notes[code]; ok {
-		depends = n.DependsOn
-	}
+	depends = slices.Concat(depends, notes[code].DependsOn)
 	for _, d := range depends {
 		if !slices.Contains(seen, string(d)) {
 			seen = causesOf(string(d), append(seen, string(d)))

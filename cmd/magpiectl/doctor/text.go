@@ -85,6 +85,9 @@ func (p *printer) verdict(r Report) {
 	}
 	looked := len(slices.DeleteFunc(slices.Clone(r.Checks), func(c Result) bool { return c.Skipped != "" }))
 	word := "ok"
+	if looked == 0 {
+		word = "nothing is known"
+	}
 	if !r.OK {
 		word = "not ok"
 		if p.colour {
