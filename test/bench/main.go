@@ -3,7 +3,7 @@
 // Bench measures Magpie against its peers, in namespaces of its own, and
 // prints ratios of medians of one run beside their goals.
 //
-//	bench [-only overlay,link,cni,tunnel] [-rounds 5] [-time 2s] [-json FILE]
+//	bench [-only overlay,link,cni,tunnel,storm] [-rounds 5] [-time 2s] [-json FILE]
 package main
 
 import (
@@ -56,6 +56,9 @@ func parts() []part {
 		}},
 		{"tunnel", nil, func(ctx context.Context, rounds int, length time.Duration) ([]result.Row, error) {
 			return tunnel.Run(ctx, tunnel.Options{Rounds: rounds, Time: length})
+		}},
+		{"storm", nil, func(ctx context.Context, _ int, _ time.Duration) ([]result.Row, error) {
+			return tunnel.Rest(ctx, 5000)
 		}},
 	}
 }

@@ -89,7 +89,9 @@ func (d *Door) serve(ctx context.Context, raw net.Conn, from netip.Addr, p *plac
 	defer stop()
 	defer raw.Close()
 	h := handshake{}
-	err := h.make(ctx, raw, d, p.gate.limits.Timeout)
+	paced := p.gate.compute.pace(raw)
+	err := h.make(ctx, paced, d, p.gate.limits.Timeout)
+	paced.end()
 	r := h.result(err)
 	p.leave(r, d.Now())
 	d.seen(from, r, err)

@@ -7,6 +7,7 @@ import (
 	"container/list"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -39,7 +40,8 @@ const (
 
 // gate counts the connections that have not yet proved who they are.
 type gate struct {
-	limits Handshakes
+	limits  Handshakes
+	compute turnstile
 
 	mu      sync.Mutex
 	sources map[netip.Addr]*origin
@@ -72,7 +74,10 @@ func newGate(l Handshakes) *gate {
 	l.PerSource = cmp.Or(l.PerSource, 4096)
 	l.Failures = cmp.Or(l.Failures, 200)
 	l.PerSecond = cmp.Or(l.PerSecond, 5)
-	return &gate{limits: l, sources: map[netip.Addr]*origin{}, inside: list.New()}
+	return &gate{
+		limits: l, compute: turnstile{free: runtime.GOMAXPROCS(0)},
+		sources: map[netip.Addr]*origin{}, inside: list.New(),
+	}
 }
 
 // enter admits a connection, ResultOK, or says why not.

@@ -22,7 +22,15 @@ const tcpNotSentLowAt = 25
 // Tune prepares a socket for the TLS connection of a tunnel and returns what to
 // put TLS on. One that is no TCP socket is only wrapped.
 func Tune(conn net.Conn) net.Conn {
-	if s, ok := conn.(syscall.Conn); ok {
+	socket := conn
+	for {
+		under, ok := socket.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		socket = under.NetConn()
+	}
+	if s, ok := socket.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
 			// A kernel that knows no such option works as well, only slower.
 			_ = raw.Control(func(fd uintptr) {

@@ -40,8 +40,6 @@ const node = "node"
 type Options struct {
 	Rounds int
 	Time   time.Duration
-	// Agents in the storm. Default 5000.
-	Agents int
 }
 
 // world is the two namespaces and what runs in them all the time.
@@ -62,27 +60,35 @@ func (w *world) close() {
 	}
 }
 
-// Run measures everything.
+// Run measures what moves.
 func Run(ctx context.Context, o Options) ([]result.Row, error) {
+	return in(ctx, func(w *world) ([]result.Row, error) { return w.speed(ctx, o) })
+}
+
+// Rest measures what rests, and a storm of that many agents.
+func Rest(ctx context.Context, agents int) ([]result.Row, error) {
+	return in(ctx, func(w *world) ([]result.Row, error) {
+		idle, err1 := w.idle(ctx)
+		storm, err2 := w.storm(ctx, agents)
+		return append(idle, storm...), errors.Join(err1, err2)
+	})
+}
+
+// in measures in a world of its own.
+func in(ctx context.Context, measure func(*world) ([]result.Row, error)) ([]result.Row, error) {
 	w, err := build(ctx)
 	defer w.close()
 	if err != nil {
 		return nil, err
 	}
-	if o.Agents == 0 {
-		o.Agents = 5000
-	}
-	rows, err1 := w.speed(ctx, o)
-	idle, err2 := w.idle(ctx)
-	storm, err3 := w.storm(ctx, o.Agents)
-	rows = append(append(rows, idle...), storm...)
+	rows, err := measure(w)
 	for i := range rows {
 		rows[i].Bench = "tunnel"
 		if rows[i].Peer == "" {
 			rows[i].Peer = "direct TCP"
 		}
 	}
-	return rows, errors.Join(err1, err2, err3)
+	return rows, err
 }
 
 // build makes the namespaces and the service. What it returns is to be closed
