@@ -34,22 +34,20 @@ func Samples(fields []Field) ([]Sample, error) {
 			if err != nil {
 				return nil, fmt.Errorf("field %s: %w", f.Name, err)
 			}
-			for _, s := range []struct {
-				value any
-				good  bool
-			}{{good, true}, {bad, false}} {
-				if s.value == nil {
-					continue
-				}
-				text, err := json.Marshal(map[string]any{f.Name: s.value})
-				if err != nil {
-					return nil, err
-				}
-				out = append(out, Sample{f.Name, mark + "=" + f.Marks[mark], string(text), s.good})
-			}
+			limit := mark + "=" + f.Marks[mark]
+			out = slices.Concat(out, sample(f.Name, limit, good, true), sample(f.Name, limit, bad, false))
 		}
 	}
 	return out, nil
+}
+
+// sample is one Sample, or none if there is no value.
+func sample(field, limit string, value any, good bool) []Sample {
+	text, err := json.Marshal(value)
+	if value == nil || err != nil { // numbers and texts always have a form
+		return nil
+	}
+	return []Sample{{field, limit, fmt.Sprintf("{%q: %s}", field, text), good}}
 }
 
 func samples(mark, value string) (good, bad any, err error) {
