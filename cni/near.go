@@ -11,22 +11,24 @@ import (
 	"github.com/magpie-edge/magpie/plan"
 )
 
-// lookInside is how often a round looks into the pods' own namespaces: once
-// for each full round of the agent's loop. Nothing there announces a change,
-// and a look costs about a millisecond a pod; every ADD and DEL would pay for
-// the looks that the one before it has caused.
-const lookInside = 25 * time.Second
+// lookInside is how often a round looks into the pods' own namespaces while
+// pods come and go. A look costs about a millisecond a pod, and every ADD and
+// DEL would pay for the looks that the one before it has caused. With
+// RepairGap it keeps the promise of a second.
+const lookInside = 600 * time.Millisecond
 
 // observe is the Observe of a round: near, in the host's namespace only, or
 // full. A near one takes for granted what is inside of a pod whose pair is
-// there.
+// there. It follows a full one closely, because verbs were at work since, and
+// asks for another round: what has woken it may have been in a pod.
 func (s *Server) observe(ctx context.Context) (plan.Plan, error) {
 	at := s.cfg.Now()
 	s.mu.Lock()
-	near := s.cfg.Near != nil && at.Sub(s.inside) < lookInside
+	near := s.cfg.Near != nil && len(s.touched) > 0 && at.Sub(s.inside) < lookInside
 	s.mu.Unlock()
 	view, known := s.cfg.View()
 	if near && known {
+		s.cfg.Wake()
 		have, err := s.cfg.Near.Observe(ctx)
 		return presume(have, s.Pods(), view), err
 	}

@@ -38,8 +38,8 @@ type Config struct {
 	// concurrent use.
 	World reconcile.World[plan.Plan]
 	// Near is the same without the namespaces of pods and with the settings of
-	// Server.NearSettings. Rounds between two full ones look at it. nil: every
-	// round is a full one.
+	// Server.NearSettings: what most rounds look at while pods come and go.
+	// nil: every round is a full one.
 	Near   reconcile.World[plan.Plan]
 	Door   Door
 	Ledger *Ledger
