@@ -22,6 +22,7 @@ import (
 	"github.com/magpie-edge/magpie/tunnel/directory"
 	"github.com/magpie-edge/magpie/tunnel/identity"
 	"github.com/magpie-edge/magpie/tunnel/stream"
+	"github.com/magpie-edge/magpie/tunnel/stream/entry"
 )
 
 // badge is a certificate of the tunnel with the authority that its owner
@@ -337,4 +338,8 @@ func (w testWriter) Write(p []byte) (int, error) {
 		w.t.Log(strings.TrimSpace(string(p)))
 	}
 	return len(p), nil
+}
+
+func entryWish() entry.Wish {
+	return entry.Wish{Host: "shop-a-1", Port: 10250, Caller: "http 10.0.0.9"}
 }

@@ -3,6 +3,7 @@
 package entry
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -45,6 +46,8 @@ type HTTP struct {
 	// tunnel is proof enough; a node that is dialled directly is then refused,
 	// because nothing would prove who answers.
 	Roots *x509.CertPool
+	// Header is how long a caller's request may take to arrive. Default 10 s.
+	Header time.Duration
 }
 
 // Access is what a caller wants to do to a node; having the right to any one of
@@ -65,12 +68,11 @@ func (h *HTTP) Serve(ctx context.Context, l net.Listener) error {
 			defer callers.Done()
 			h.serve(ctx, w, r)
 		}),
-		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       headerTime, // of a request without a body
-		WriteTimeout:      wholeAnswer,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    maxHeader + maxToken,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadTimeout:    cmp.Or(h.Header, headerTime), // requests have no body
+		WriteTimeout:   wholeAnswer,
+		IdleTimeout:    idleTime,
+		MaxHeaderBytes: maxHeader + maxToken,
+		BaseContext:    func(net.Listener) context.Context { return ctx },
 	}
 	return serve(ctx, s, l, &callers)
 }

@@ -106,14 +106,10 @@ func (s *SNI) turnAway(near net.Conn, w Wish, code stream.Code, text string) {
 // Source: RFC 8446 section 6; alert 112 is unrecognized_name, 80 internal_error,
 // 49 access_denied. It is the first that is written, so it can not wait for room.
 func alert(near net.Conn, code stream.Code) {
-	description := byte(80)
-	switch code {
-	case stream.CodeNotAllowed, stream.CodeBadRequest:
-		description = 112
-	case stream.CodeForbidden:
-		description = 49
-	}
-	_, _ = near.Write([]byte{21, 3, 3, 0, 2, 2, description})
+	description := map[stream.Code]byte{
+		stream.CodeNotAllowed: 112, stream.CodeBadRequest: 112, stream.CodeForbidden: 49,
+	}[code]
+	_, _ = near.Write([]byte{21, 3, 3, 0, 2, 2, cmp.Or(description, 80)})
 	_ = near.Close()
 }
 
