@@ -24,7 +24,7 @@ import (
 const askTimeout = 10 * time.Second
 
 func newTunnelCommand(e *env) *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "tunnel",
 		Short: "Show which nodes the O&M tunnel reaches, and how fast",
 		Long: `tunnel asks every instance of magpie-gateway which nodes are connected to it: the
@@ -38,6 +38,8 @@ in the gateway's namespace: the Role magpie-tunnel-view.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return showTunnel(cmd.Context(), e) },
 	}
+	c.AddCommand(newTunnelCallerCommand(e))
+	return c
 }
 
 func showTunnel(ctx context.Context, e *env) error {

@@ -78,11 +78,15 @@ func (a Authority) Sign(random io.Reader, now time.Time, g Grant) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
+	longest := Lifetime
+	if g.Kind == Caller {
+		longest = CallerLifetime
+	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: g.Name, Organization: []string{org}},
 		NotBefore:             now.Add(-Backdate),
-		NotAfter:              earlier(now.Add(min(g.Lifetime, Lifetime)), a.Certificate.NotAfter),
+		NotAfter:              earlier(now.Add(min(g.Lifetime, longest)), a.Certificate.NotAfter),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,

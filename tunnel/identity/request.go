@@ -26,6 +26,9 @@ import (
 const (
 	Lifetime = 24 * time.Hour
 	Backdate = 24 * time.Hour
+	// CallerLifetime is the longest of a caller's: an API server reads its
+	// certificate from a file that a person has put there.
+	CallerLifetime = 365 * 24 * time.Hour
 )
 
 // Types of PEM blocks.
