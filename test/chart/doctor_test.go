@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chart_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// diagnosis is what this test reads of a report of magpiectl doctor.
+type diagnosis struct {
+	OK       bool
+	Findings []struct{ Code, Severity, Subject, Text, Do, Runbook string }
+	Checks   []struct{ Name, Skipped string }
+}
+
+// doctor runs magpiectl doctor as somebody.
+func doctor(t *testing.T, binary string, cfg *rest.Config) diagnosis {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	err := clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: cfg.Host, CertificateAuthority: cfg.CAFile}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": {Token: cfg.BearerToken}},
+		Contexts:       map[string]*clientcmdapi.Context{"x": {Cluster: "c", AuthInfo: "u"}},
+		CurrentContext: "x",
+	}, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), binary, "doctor", "--kubeconfig", path, "-o", "json").Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
+		if ok {
+			t.Fatalf("%v: %s", err, exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var d diagnosis
+	if err := json.Unmarshal(out, &d); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	return d
+}
+
+func (d diagnosis) find(code, subject string) bool {
+	for _, f := range d.Findings {
+		if f.Code == code && f.Subject == subject {
+			return true
+		}
+	}
+	return false
+}
+
+// TestDoctor runs the command with no more than the ClusterRole magpie-view
+// against a cluster in which the chart is installed and nobody runs.
+func TestDoctor(t *testing.T) {
+	admin := install(t)
+	binary := filepath.Join(t.TempDir(), "magpiectl")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, root+"/cmd/magpiectl").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	looker := asPod(t, admin, "magpie-test", "c-1")
+	ready(t, admin, "c-1", corev1.ConditionTrue)
+	d := doctor(t, binary, looker)
+	for _, c := range d.Checks {
+		if strings.Contains(c.Skipped, "forbidden") {
+			t.Errorf("magpie-view is not enough for %q: %s", c.Name, c.Skipped)
+		}
+	}
+	if d.OK || !d.find("manager-down", "cluster") || !d.find("agent-missing", "node c-1") {
+		t.Errorf("nobody runs, and doctor says %+v", d)
+	}
+	ready(t, admin, "c-1", corev1.ConditionFalse)
+	if d := doctor(t, binary, looker); d.find("agent-missing", "node c-1") || !d.find("node-not-ready", "node c-1") && !d.find("no-pod-cidr", "node c-1") {
+		t.Errorf("the node is not Ready, and doctor says %+v", d)
+	}
+	for _, f := range d.Findings {
+		if f.Text == "" || f.Do == "" || f.Runbook == "" {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+func ready(t *testing.T, admin *kubernetes.Clientset, node string, is corev1.ConditionStatus) {
+	t.Helper()
+	n, err := admin.CoreV1().Nodes().Get(t.Context(), node, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Status.Conditions = []corev1.NodeCondition{{
+		Type: corev1.NodeReady, Status: is, LastTransitionTime: metav1.NewTime(time.Now().Add(-time.Hour)), Message: "the test says so",
+	}}
+	if _, err := admin.CoreV1().Nodes().UpdateStatus(t.Context(), n, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
