@@ -61,12 +61,12 @@ const (
 	RavenEnableL7        = "enable-l7-proxy"
 )
 
-// The Service in front of magpie-gateway, and the name of the port that agents
-// dial. Its load balancer's addresses are published to every agent.
+// The Service in front of magpie-gateway, in the namespace of both, and the name
+// of the port that agents dial. Its load balancer's addresses are published to
+// every agent.
 const (
-	TunnelServiceNamespace = "kube-system"
-	TunnelServiceName      = "magpie-gateway"
-	TunnelServicePort      = "agents"
+	TunnelServiceName = "magpie-gateway"
+	TunnelServicePort = "agents"
 )
 
 // The O&M tunnel's own authority: a Secret that only the manager reads, and a

@@ -27,10 +27,13 @@ import (
 type Manager struct {
 	client dynamic.Interface
 	stores *stores
+	// namespace of the Service in front of magpie-gateway.
+	namespace string
 }
 
-// NewManager makes the door; it does not connect.
-func NewManager(cfg *rest.Config) (*Manager, error) {
+// NewManager makes the door; it does not connect. namespace is our own, where
+// magpie-gateway and its Service are, too.
+func NewManager(cfg *rest.Config, namespace string) (*Manager, error) {
 	cfg = rest.CopyConfig(cfg)
 	// Client-go's own limit of five writes a second would make a first round in
 	// a large cluster take minutes; the API server's fair queuing is the limit.
@@ -40,7 +43,7 @@ func NewManager(cfg *rest.Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}
-	m := &Manager{client: client, stores: newStores()}
+	m := &Manager{client: client, stores: newStores(), namespace: namespace}
 	for _, k := range []kind{nodeKind, poolKind, gatewayKind, reportKind, sliceKind} {
 		if err := m.stores.watch(cfg, k, "", fields.Everything(), trimManager); err != nil {
 			return nil, err
@@ -51,7 +54,7 @@ func NewManager(cfg *rest.Config) (*Manager, error) {
 		return nil, err
 	}
 	tunnel := fields.OneTermEqualSelector("metadata.name", api.TunnelServiceName)
-	if err := m.stores.watch(cfg, serviceKind, api.TunnelServiceNamespace, tunnel, trimManager); err != nil {
+	if err := m.stores.watch(cfg, serviceKind, namespace, tunnel, trimManager); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -82,7 +85,7 @@ func (m *Manager) Objects() (fleet.Cluster, error) {
 	if c, ok := m.stores.get(configMapKind.name, api.RavenConfigNamespace, api.RavenConfigName).(*corev1.ConfigMap); ok {
 		out.RavenConfig = c.Data
 	}
-	if s, ok := m.stores.get(serviceKind.name, api.TunnelServiceNamespace, api.TunnelServiceName).(*corev1.Service); ok {
+	if s, ok := m.stores.get(serviceKind.name, m.namespace, api.TunnelServiceName).(*corev1.Service); ok {
 		out.TunnelService = s
 	}
 	return out, nil

@@ -112,7 +112,7 @@ type signer struct {
 func startSigner(t *testing.T, c *clock) *signer {
 	t.Helper()
 	cfg := asAccount(t, "magpie-manager", nil)
-	m, err := cluster.NewManager(cfg)
+	m, err := cluster.NewManager(cfg, "kube-system")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ import (
 // door starts a Manager and waits until it has synced.
 func door(t *testing.T) *cluster.Manager {
 	t.Helper()
-	m, err := cluster.NewManager(server.Config)
+	m, err := cluster.NewManager(server.Config, "kube-system")
 	if err != nil {
 		t.Fatal(err)
 	}

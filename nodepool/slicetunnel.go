@@ -46,7 +46,7 @@ func (w *world) sliceTunnels(d *domain) ([]string, []plan.Note) {
 	if len(out) == 0 && (balanced || len(e.candidates) > 0) {
 		e.notes = append(e.notes, noteOf("gateway "+d.name, NoteProxyAddress,
 			"no agent can dial magpie-gateway: no proxy endpoint has a publicIP, no node of one an ExternalIP, and Service "+
-				api.TunnelServiceNamespace+"/"+api.TunnelServiceName+" has no load balancer with an address; "+
+				api.TunnelServiceName+" has no load balancer with an address; "+
 				"set publicIP of the proxy endpoints, or make the Service one of type LoadBalancer"))
 	}
 	slices.Sort(out)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -45,7 +47,7 @@ func run(ctx context.Context, c Config, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	door, err := cluster.NewManager(cfg)
+	door, err := cluster.NewManager(cfg, cmp.Or(c.Namespace, metav1.NamespaceSystem))
 	if err != nil {
 		return err
 	}

@@ -215,6 +215,7 @@ func TestManager(t *testing.T) {
 	newNode(t, "cloud-1", "", "10.42.200.0/24")
 	checkShop(t)
 	checkNotes(t, listen)
+	checkTunnels(t)
 
 	_, second, _ := replica(t, binary, kube)
 	eventually(t, 30*time.Second, func() error { return contains(second.String(), "manager starts") })
@@ -294,6 +295,31 @@ func checkShop(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// checkTunnels gives magpie-gateway a load balancer, and expects its address in
+// what all agents read.
+func checkTunnels(t *testing.T) {
+	t.Helper()
+	service := `{apiVersion: v1, kind: Service, metadata: {name: magpie-gateway, namespace: ` + namespace + `},
+		spec: {type: LoadBalancer, ports: [{name: agents, port: 443}]}}`
+	if err := server.ApplyYAML(t.Context(), service); err != nil {
+		t.Fatal(err)
+	}
+	kube, err := kubernetes.NewForConfig(server.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := kube.CoreV1().Services(namespace)
+	balanced, err := services.Get(t.Context(), "magpie-gateway", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	balanced.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "203.0.113.80"}}
+	if _, err := services.UpdateStatus(t.Context(), balanced, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, func() error { return listed("gw-cloud-0", "203.0.113.80:443") })
 }
 
 // checkNotes expects the cloud's missing address as an event and a metric.
