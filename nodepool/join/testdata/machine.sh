@@ -84,11 +84,18 @@ advertise() {
     setsockopt($s, 41, 18, pack("i", 255)) or die;
     send($s, pack("CCnCCnNN", 134, 0, 0, 64, 0, 1800, 0, 0), 0, pack_sockaddr_in6(0, inet_pton(AF_INET6, "ff02::1"), $ARGV[0])) or die;
   ' "$(in_router cat /proc/net/dev_mcast | awk '$2 == "lan" { print $1; exit }')"
-  sleep 0.2
 }
 
-# defaults: the default routes of IPv6, without what counts down.
-defaults() { ip -6 -oneline route show default | sed 's/ metric.*//'; }
+# defaults: the default routes of IPv6, without what counts down. An
+# advertisement may still be on its way.
+defaults() {
+  local tries
+  for tries in {1..60}; do
+    [[ -z $(ip -6 route show default) ]] || break
+    sleep 0.05
+  done
+  ip -6 -oneline route show default | sed 's/ metric.*//'
+}
 
 # files: every file that was made or changed since the machine was, and what is
 # in it; times: the same with when it was written.
