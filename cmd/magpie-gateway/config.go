@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -23,6 +24,7 @@ import (
 // Config is gateway.yaml. The chart writes it from its values.
 type Config struct {
 	// LogLevel is debug, info, warn or error.
+	// +kubebuilder:validation:Enum=debug;info;warn;error
 	LogLevel string `json:"logLevel"`
 	// Listen is where agents and other gateways dial: "address:port", the address
 	// may be empty. All instances have the same port.
@@ -77,6 +79,8 @@ type SNI struct {
 	// Listen is "address:port".
 	Listen string `json:"listen,omitempty"`
 	// Port of the nodes that callers get to.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
 	Port int `json:"port"`
 	// Sources are the ranges that may use the entry: the control plane's.
 	Sources []string `json:"sources,omitempty"`
@@ -95,6 +99,8 @@ type HTTP struct {
 // Allow is where streams may end. Agents have such a list, too; both count.
 type Allow struct {
 	// Ports of nodes.
+	// +kubebuilder:validation:items:Minimum=1
+	// +kubebuilder:validation:items:Maximum=65535
 	Ports []int `json:"ports"`
 	// Pods are ranges whose pods may be reached on any port.
 	Pods []string `json:"pods,omitempty"`
@@ -106,10 +112,15 @@ type Allow struct {
 // Limits bound what one node costs.
 type Limits struct {
 	// Streams open at once, 1 to 100000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
 	Streams int `json:"streams"`
 	// DialsPerSecond, 1 to 100000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
 	DialsPerSecond int `json:"dialsPerSecond"`
 	// Buffered bytes in memory for all streams of a node, from 1 MiB.
+	// +kubebuilder:validation:Minimum=1048576
 	Buffered int64 `json:"buffered"`
 	// Dial is how long opening a stream may take, 1s to 60s.
 	Dial metav1.Duration `json:"dial"`
@@ -122,12 +133,22 @@ type Limits struct {
 type Handshakes struct {
 	// Timeout of one, 1s to 60s.
 	Timeout metav1.Duration `json:"timeout"`
-	// Total that may be going on at once, from 16, and PerSource those of one
-	// address (one /64 of IPv6).
-	Total     int `json:"total"`
+	// Total is how many may be going on at once, 16 to 1000000.
+	// +kubebuilder:validation:Minimum=16
+	// +kubebuilder:validation:Maximum=1000000
+	Total int `json:"total"`
+	// PerSource is how many of them one address may have (one /64 of IPv6), 1 to
+	// 1000000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
 	PerSource int `json:"perSource"`
-	// Failures of one source that are forgiven at once, and PerSecond after that.
-	Failures  int `json:"failures"`
+	// Failures of one source that are forgiven at once, 1 to 1000000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	Failures int `json:"failures"`
+	// PerSecond is how many more are forgiven each second, 1 to 1000000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
 	PerSecond int `json:"perSecond"`
 }
 
@@ -240,14 +261,14 @@ func (c Config) validateNumbers() (errs []error) {
 	}{
 		{field: "limits.streams", got: int64(c.Limits.Streams), from: 1, to: 100_000},
 		{field: "limits.dialsPerSecond", got: int64(c.Limits.DialsPerSecond), from: 1, to: 100_000},
-		{field: "limits.buffered", got: c.Limits.Buffered, from: 1 << 20, to: 1 << 40},
+		{field: "limits.buffered", got: c.Limits.Buffered, from: 1 << 20, to: math.MaxInt64},
 		{field: "limits.dial", got: int64(c.Limits.Dial.Duration), from: 1, to: 60, unit: time.Second},
 		{field: "limits.ping", got: int64(c.Limits.Ping.Duration), from: 1, to: 60, unit: time.Second},
 		{field: "handshakes.timeout", got: int64(c.Handshakes.Timeout.Duration), from: 1, to: 60, unit: time.Second},
-		{field: "handshakes.total", got: int64(c.Handshakes.Total), from: 16, to: 1 << 20},
-		{field: "handshakes.perSource", got: int64(c.Handshakes.PerSource), from: 1, to: 1 << 20},
-		{field: "handshakes.failures", got: int64(c.Handshakes.Failures), from: 1, to: 1 << 20},
-		{field: "handshakes.perSecond", got: int64(c.Handshakes.PerSecond), from: 1, to: 1 << 20},
+		{field: "handshakes.total", got: int64(c.Handshakes.Total), from: 16, to: 1_000_000},
+		{field: "handshakes.perSource", got: int64(c.Handshakes.PerSource), from: 1, to: 1_000_000},
+		{field: "handshakes.failures", got: int64(c.Handshakes.Failures), from: 1, to: 1_000_000},
+		{field: "handshakes.perSecond", got: int64(c.Handshakes.PerSecond), from: 1, to: 1_000_000},
 		{field: "drain", got: int64(c.Drain.Duration), from: 0, to: 3600, unit: time.Second},
 	} {
 		unit := max(int64(n.unit), 1)

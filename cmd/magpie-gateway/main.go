@@ -13,9 +13,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/magpie-edge/magpie/internal/version"
+	"github.com/magpie-edge/magpie/tunnel/wire"
 )
 
 func main() {
+	wire.Spread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := command(os.Stderr).ExecuteContext(ctx); err != nil {

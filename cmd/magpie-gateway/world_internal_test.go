@@ -233,14 +233,13 @@ func (w *world) gateway(t *testing.T, name string, change func(*Config)) *instan
 type agent struct {
 	name   string
 	server *stream.Server
-	ends   chan error // of each connection
 }
 
 // agent connects a node to instances. Whatever port a stream asks for, it gets
 // to what listens at service.
-func (w *world) agent(t *testing.T, name, service string, to ...*instance) *agent {
+func (w *world) agent(t *testing.T, name, service string, to ...*instance) {
 	t.Helper()
-	a := &agent{name: name, ends: make(chan error, 10)}
+	a := &agent{name: name}
 	a.server = stream.NewServer(stream.ServerOptions{
 		Name: name, Allow: stream.Allow{Ports: []uint16{10250, 9100}, Pods: everywhere}.Check, Now: time.Now,
 		Dial: func(ctx context.Context, _ stream.Call) (net.Conn, error) {
@@ -252,7 +251,6 @@ func (w *world) agent(t *testing.T, name, service string, to ...*instance) *agen
 	for _, in := range to {
 		a.connect(t, b, in)
 	}
-	return a
 }
 
 func (a *agent) connect(t *testing.T, b badge, in *instance) {
@@ -262,11 +260,7 @@ func (a *agent) connect(t *testing.T, b badge, in *instance) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		err := a.server.Serve(ctx, conn)
-		select {
-		case a.ends <- err:
-		default:
-		}
+		_ = a.server.Serve(ctx, conn)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	until(t, "session of "+a.name, func() bool { return in.sessions.Has(a.name) })
