@@ -22,6 +22,9 @@ const (
 	LinkDown Code = "link-down"
 	// LinkUnreported: neither end reports the link. Subject: as above.
 	LinkUnreported Code = "link-unreported"
+	// GatewayStuck: the active gateway of a domain is not Ready while another
+	// candidate is. Subject: "domain NAME".
+	GatewayStuck Code = "gateway-stuck"
 	// NodeNotReady: Kubernetes says so. Subject: "node NAME".
 	NodeNotReady Code = "node-not-ready"
 	// SliceInvalid: a DomainSlice says what nobody can follow. Subject: "domain slices".
@@ -76,13 +79,17 @@ func Cluster() []Condition {
 			Why: "Fine during an upgrade; if it stays, some nodes lack fixes, and few have tried that mixture.",
 		},
 		{
+			Code: GatewayStuck, Title: "a gateway that is not Ready is not replaced", Severity: Error, DependsOn: []Code{ManagerDown},
+			Why: "The links of the domain are down although another of its nodes could carry them.",
+		},
+		{
 			Code: LinkBlocked, Title: "the gateways of a link have never heard each other", Severity: Error,
 			DependsOn: []Code{AgentMissing, ManagerDown},
 			Why:       "Pods of the site reach no other domain, nor the other way round.",
 		},
 		{
 			Code: LinkDown, Title: "the gateways of a link no longer hear each other", Severity: Error,
-			DependsOn: []Code{AgentMissing},
+			DependsOn: []Code{AgentMissing, GatewayStuck},
 			Why:       "Pods of the site reach no other domain, nor the other way round.",
 		},
 		{

@@ -107,6 +107,18 @@ func worlds() map[string]func(w *world) {
 			w.problem("link-blocked", "link b-1 to cloud-1", "gw-shop-b is cut off: b-1 and cloud-1 have not heard each other since their agents started",
 				"from b-1, does UDP to 203.0.113.11:4500 get through? Firewalls and security groups must let it")
 		},
+		// The active gateway's machine is off and nobody replaces it: that is
+		// why the site is cut off.
+		"gateway-stuck": func(w *world) {
+			off := now.Add(-20 * time.Minute)
+			w.Status.Nodes[1].Ready, w.Status.Nodes[1].NotReadySince = false, &off
+			w.Status.Gateways = []status.Gateway{
+				{Node: "a-1", Domain: "gw-shop-a", Active: true, Key: true}, {Node: "a-2", Domain: "gw-shop-a", Ready: true, Key: true},
+			}
+			w.Status.Links[0].State, w.Status.Links[0].LastHeard = status.Down, &off
+			w.problem("link-down", "link a-1 to cloud-1", "gw-shop-a is cut off", "look")
+			w.problem("node-not-ready", "node a-1", "is not Ready", "look")
+		},
 		"everything": func(w *world) {
 			none := 0
 			w.Lease.Renewed, w.DNS, w.MTU = now.Add(-2*time.Hour), &none, 1450

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/status"
@@ -37,7 +38,7 @@ func (c network) Look(p Patient) ([]Finding, string) {
 		f := noted(problem.Code, problem.Subject, problem.Text, problem.Do, about...)
 		for _, l := range p.Status.Links {
 			if problem.Subject == linkSubject(l.Gateway, l.Peer) {
-				f.about = append(f.about, "node "+l.Gateway, "node "+l.Peer)
+				f.about = append(f.about, "node "+l.Gateway, "node "+l.Peer, "domain "+l.Domain)
 				f.Since = l.LastHeard
 			}
 		}
@@ -55,6 +56,39 @@ func (p Patient) gatewaysOf(domain string) []string {
 		}
 	}
 	return out
+}
+
+// stuckAfter is how long the manager may take to replace a gateway.
+const stuckAfter = 2 * time.Minute
+
+// election looks for gateways that should have been replaced.
+type election struct{}
+
+func (election) Name() string { return "gateway election" }
+
+func (c election) Look(p Patient) ([]Finding, string) {
+	if p.Status == nil {
+		return nil, p.skipped(c.Name())
+	}
+	var out []Finding
+	for _, g := range p.Status.Gateways {
+		n, known := p.node(g.Node)
+		if !g.Active || !known || n.Ready || n.NotReadySince == nil || p.Now.Sub(*n.NotReadySince) < stuckAfter {
+			continue
+		}
+		var other []string
+		for _, h := range p.Status.Gateways {
+			if h.Domain == g.Domain && h.Ready && h.Key && !h.Active {
+				other = append(other, h.Node)
+			}
+		}
+		if len(other) > 0 {
+			out = append(out, find(health.GatewayStuck, "domain "+g.Domain,
+				g.Node+" is its active gateway and has not been Ready for "+status.Age(p.Now.Sub(*n.NotReadySince))+", while "+few(other)+" could take over",
+				"kubectl logs -A -l app.kubernetes.io/component=manager --tail 50: it elects gateways"))
+		}
+	}
+	return out, ""
 }
 
 // plans asks the planners, as the agents and the manager do.

@@ -67,6 +67,7 @@ func Checks() []Check[Patient] {
 		versions{},
 		agentWords{},
 		network{},
+		election{},
 		plans{},
 		overlaps{},
 		mtu{},
