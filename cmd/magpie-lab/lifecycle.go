@@ -136,6 +136,27 @@ func heal(opt *lab.Options) *cobra.Command {
 	}
 }
 
+func install(opt *lab.Options) *cobra.Command {
+	return &cobra.Command{
+		Use:       "install metrics-server",
+		Short:     "Install something that not every lab needs",
+		Example:   "  magpie-lab install metrics-server && magpie-lab kubectl top nodes",
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"metrics-server"},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Attach alone would not know the repository, from which it builds.
+			if _, err := running(opt); err != nil {
+				return err
+			}
+			l, err := lab.New(*opt)
+			if err != nil {
+				return err
+			}
+			return l.MetricsServer(cmd.Context())
+		},
+	}
+}
+
 // running is the lab, which must be up.
 func running(opt *lab.Options) (*lab.Lab, error) {
 	l, err := lab.New(*opt)

@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -36,7 +37,7 @@ func agentPID(t *testing.T, node string) string {
 // ready asks the node's agent whether everything is as planned.
 func ready(t *testing.T, node string) error {
 	t.Helper()
-	out, err := try(t.Context(), labVerb("shell", node, "/bin/sh", "-c", "busybox wget -qO- "+agentHealth+"/readyz")...)
+	out, err := try(context.Background(), labVerb("shell", node, "/bin/sh", "-c", "busybox wget -qO- "+agentHealth+"/readyz")...)
 	if err != nil || strings.TrimSpace(out) != "ok" {
 		return fmt.Errorf("agent of %s is not ready: %s %w", node, out, err)
 	}

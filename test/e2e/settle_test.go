@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -78,7 +79,7 @@ func healthy(t *testing.T) error {
 			return err
 		}
 	}
-	_, err = try(t.Context(), ctlVerb(t, "status")...)
+	_, err = try(context.Background(), ctlVerb(t, "status")...)
 	return err
 }
 

@@ -99,14 +99,20 @@ func (l *Lab) writeControlPlaneSecrets() error {
 }
 
 // hostNames lets the control plane find the cloud nodes by name, as a VPC's
-// private zone does. Edge nodes have no address that it could use.
+// private zone does. Edge nodes have no address that it could use, but the API
+// server wants their names to mean something before it proxies to a node, even
+// where an egress selector dials: they get addresses that lead nowhere.
+// Source: k8s.io/apiserver pkg/util/proxy, IsProxyableHostname; RFC 2544 section 8.
 func (l *Lab) hostNames(dir string) error {
 	var b strings.Builder
 	b.WriteString("127.0.0.1 localhost " + world.ControlPlane + "\n::1 localhost\n")
-	for _, h := range world.Hosts() {
-		if h.Type == "cloud" {
+	for i, h := range world.Hosts() {
+		switch h.Type {
+		case "cloud":
 			// Whoever dials the gateway tries one after the other.
 			fmt.Fprintf(&b, "%s %s %s\n", h.IP, h.Name, tunnelHost)
+		case "edge":
+			fmt.Fprintf(&b, "198.18.0.%d %s\n", i, h.Name)
 		}
 	}
 	return write(filepath.Join(dir, "etc/hosts"), b.String(), 0o644)

@@ -129,7 +129,7 @@ func (l *Lab) pki(file string) string { return filepath.Join(l.dir, "pki", file)
 
 // Tool is the path of something the lab built.
 func (l *Lab) Tool(name string) string {
-	for _, t := range fetch.Tools() {
+	for _, t := range append(fetch.Tools(), fetch.Extras()...) {
 		if t.Name == name {
 			return t.File(l.opt.Cache)
 		}

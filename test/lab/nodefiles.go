@@ -67,6 +67,8 @@ enforceNodeAllocatable: []
 localStorageCapacityIsolation: false
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 shutdownGracePeriod: 0s
+# kubectl logs reads one file: long logs are what the tunnel is tried with.
+containerLogMaxSize: 1Gi
 `
 
 // kubeletEnv gives the same to a kubelet whose unit reads /etc/default/kubelet.

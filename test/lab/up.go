@@ -77,7 +77,7 @@ func (l *Lab) Build(ctx context.Context) error {
 		return fmt.Errorf("this machine lacks Debian packages: apt-get install -y --no-install-recommends %s (or `magpie-lab build --install`)", m)
 	}
 	labDir := filepath.Join(l.opt.Repo, "test", "lab")
-	if err := fetch.Build(ctx, l.opt.Cache, labDir, l.opt.Show); err != nil {
+	if err := fetch.Build(ctx, l.opt.Cache, labDir, fetch.Tools(), l.opt.Show); err != nil {
 		return err
 	}
 	if l.opt.NoBuild {

@@ -50,14 +50,14 @@ func Install(ctx context.Context, packages []string) error {
 	return nil
 }
 
-// Build makes every tool that the cache lacks. labDir is the folder test/lab
+// Build makes those of the tools that the cache lacks. labDir is the folder test/lab
 // of the repository. Only one process builds at a time; the others then find
 // the work done.
-func Build(ctx context.Context, cache, labDir string, show *Progress) error {
+func Build(ctx context.Context, cache, labDir string, tools []Tool, show *Progress) error {
 	if err := os.MkdirAll(filepath.Join(cache, "bin"), 0o755); err != nil {
 		return fmt.Errorf("make cache: %w", err)
 	}
-	todo := missingTools(cache)
+	todo := missingTools(cache, tools)
 	if len(todo) == 0 {
 		return nil
 	}
@@ -66,7 +66,7 @@ func Build(ctx context.Context, cache, labDir string, show *Progress) error {
 		return err
 	}
 	defer unlock()
-	todo = missingTools(cache)
+	todo = missingTools(cache, tools)
 	for i, t := range todo {
 		done := show.Step(fmt.Sprintf("build %s %s", t.Name, t.Version), i+1, len(todo))
 		err := buildTool(ctx, cache, labDir, t)
@@ -78,8 +78,8 @@ func Build(ctx context.Context, cache, labDir string, show *Progress) error {
 	return nil
 }
 
-func missingTools(cache string) []Tool {
-	return slices.DeleteFunc(Tools(), func(t Tool) bool {
+func missingTools(cache string, tools []Tool) []Tool {
+	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
 		_, err := os.Stat(t.File(cache))
 		return err == nil
 	})

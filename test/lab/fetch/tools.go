@@ -11,6 +11,7 @@ const (
 	Containerd = "v2.4.2"
 	Helm       = "v4.3.1"
 	CoreDNS    = "v1.15.0"
+	Metrics    = "v0.9.0"
 )
 
 // Tool is a command built from a module.
@@ -28,7 +29,7 @@ func (t Tool) File(cache string) string {
 	return filepath.Join(cache, "bin", t.Name+"-"+t.Version)
 }
 
-// Tools returns everything the lab builds, the slowest first.
+// Tools returns everything that every lab needs, the slowest first.
 func Tools() []Tool {
 	const version = "k8s.io/component-base/version"
 	kube := "-X " + version + ".gitVersion=" + Kubernetes + " -X " + version + ".gitMajor=1 -X " + version +
@@ -57,6 +58,11 @@ func Tools() []Tool {
 			LDFlags: "-X helm.sh/helm/v4/internal/version.version=" + Helm,
 		},
 	)
+}
+
+// Extras are built when somebody asks for them.
+func Extras() []Tool {
+	return []Tool{{Name: "metrics-server", Version: Metrics, Module: "metrics", Package: "sigs.k8s.io/metrics-server/cmd/metrics-server"}}
 }
 
 // hostPrograms are what Debian provides, by the package that has them.

@@ -13,7 +13,7 @@ import (
 
 // TestVersions: what is called a version is what the module builds.
 func TestVersions(t *testing.T) {
-	for _, tool := range fetch.Tools() {
+	for _, tool := range append(fetch.Tools(), fetch.Extras()...) {
 		b, err := os.ReadFile(filepath.Join("..", tool.Module, "go.mod"))
 		if err != nil {
 			t.Fatal(err)

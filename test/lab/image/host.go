@@ -21,7 +21,7 @@ func Busybox() Layer {
 		{Path: "etc/group", Text: "root:x:0:\nnogroup:x:65534:\n", Mode: 0o644},
 	}
 	for c := range strings.FieldsSeq("sh ls cat cp mv rm mkdir ln echo env grep sed awk head tail sleep ps kill id date " +
-		"hostname nslookup wget nc ping traceroute ifconfig dd cut sort uniq wc tr test true false sha256sum stat find xargs seq timeout vi top") {
+		"hostname nslookup wget nc ping traceroute ifconfig dd cut sort uniq wc tr test true false sha256sum stat find xargs seq timeout vi top tar stty touch md5sum") {
 		l = append(l, File{Path: "bin/" + c, Link: "busybox"})
 	}
 	return l
