@@ -114,6 +114,7 @@ func subscribe(ctx context.Context, family int, groups []int, wake func()) error
 			wake()
 		case err == nil && (family != unix.NETLINK_ROUTE || matters(buf[:n])):
 			wake()
+			time.Sleep(settle)
 		case err == nil:
 		default:
 			return fmt.Errorf("read netlink events: %w", err)
@@ -121,6 +122,11 @@ func subscribe(ctx context.Context, family int, groups []int, wake func()) error
 	}
 	return ctx.Err()
 }
+
+// settle is how long the listener looks away after a message that mattered. A
+// pod that comes or goes makes dozens, and to be woken for each of them costs a
+// tenth of what the pod costs.
+const settle = 10 * time.Millisecond
 
 // learned are the states of neighbours that the kernel finds and forgets by
 // itself, many a second on a busy node.
