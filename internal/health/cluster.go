@@ -83,19 +83,16 @@ func Cluster() []Condition {
 			Why: "The links of the domain are down although another of its nodes could carry them.",
 		},
 		{
-			Code: LinkBlocked, Title: "the gateways of a link have never heard each other", Severity: Error,
-			DependsOn: []Code{AgentMissing, ManagerDown},
-			Why:       "Pods of the site reach no other domain, nor the other way round.",
+			Code: LinkBlocked, Title: "the gateways of a link have never heard each other", Severity: Error, DependsOn: []Code{AgentMissing, ManagerDown},
+			Why: "Pods of the site reach no other domain, nor the other way round.",
 		},
 		{
-			Code: LinkDown, Title: "the gateways of a link no longer hear each other", Severity: Error,
-			DependsOn: []Code{AgentMissing, GatewayStuck},
-			Why:       "Pods of the site reach no other domain, nor the other way round.",
+			Code: LinkDown, Title: "the gateways of a link no longer hear each other", Severity: Error, DependsOn: []Code{AgentMissing, GatewayStuck},
+			Why: "Pods of the site reach no other domain, nor the other way round.",
 		},
 		{
-			Code: LinkUnreported, Title: "neither gateway reports the link", Severity: Error,
-			DependsOn: []Code{AgentMissing, ManagerDown},
-			Why:       "Nobody knows whether the site is connected.",
+			Code: LinkUnreported, Title: "neither gateway reports the link", Severity: Error, DependsOn: []Code{AgentMissing, ManagerDown},
+			Why: "Nobody knows whether the site is connected.",
 		},
 		{
 			Code: NodeNotReady, Title: "the node is not Ready", Severity: Error, DependsOn: []Code{LinkDown, LinkBlocked, AgentMissing},
