@@ -5,6 +5,8 @@ package wire
 import (
 	"cmp"
 	"container/list"
+	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"runtime"
@@ -75,10 +77,39 @@ func newGate(l Handshakes) *gate {
 	l.Failures = cmp.Or(l.Failures, 200)
 	l.PerSecond = cmp.Or(l.PerSecond, 5)
 	return &gate{
-		limits: l, compute: turnstile{free: runtime.GOMAXPROCS(0)},
+		limits: l, compute: turnstile{free: max(1, runtime.GOMAXPROCS(0)-spare)},
 		sources: map[netip.Addr]*origin{}, inside: list.New(),
 	}
 }
+
+// admit accepts connections from l until it is closed, and hands on those that
+// get a place, which whoever takes it must leave.
+func (g *gate) admit(ctx context.Context, l net.Listener, now func() time.Time, seen func(netip.Addr, Result, error), take func(*place)) {
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of files, most likely: whoever is in must get on
+			select {
+			case <-time.After(100 * time.Millisecond):
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		from := sourceOf(conn.RemoteAddr())
+		p, r := g.enter(from, conn, now())
+		if r != ResultOK {
+			seen(from, r, errTurnedAway)
+			_ = conn.Close()
+			continue
+		}
+		take(p)
+	}
+}
+
+var errTurnedAway = errors.New("turned away before the handshake")
 
 // enter admits a connection, ResultOK, or says why not.
 func (g *gate) enter(from netip.Addr, conn net.Conn, now time.Time) (*place, Result) {

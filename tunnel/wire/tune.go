@@ -4,6 +4,7 @@ package wire
 
 import (
 	"net"
+	"runtime"
 	"syscall"
 
 	"github.com/magpie-edge/magpie/tunnel/stream"
@@ -40,3 +41,13 @@ func Tune(conn net.Conn) net.Conn {
 	}
 	return stream.Batch(conn)
 }
+
+// spare is how many threads Spread adds.
+const spare = 2
+
+// Spread lets Go run a few more threads than there are CPUs. A stream that
+// carries much keeps two goroutines at work without a pause, and while all of
+// Go's threads are, none looks for what has come from the network: up to 10 ms,
+// for a keystroke. The kernel shares CPUs out more finely than that. Called
+// once, by main, of a process whose work is to carry.
+func Spread() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spare) }

@@ -64,6 +64,11 @@ func private() error {
 // wake-up crosses CPUs or does not.
 func Pin(cpu int) error {
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20) // without the right to it the spread is larger
+	return Confine(cpu)
+}
+
+// Confine binds the whole process to one CPU.
+func Confine(cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
 	tasks, err := os.ReadDir("/proc/self/task")

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/magpie-edge/magpie/test/bench/stage"
 	"github.com/magpie-edge/magpie/tunnel/stream"
 	"github.com/magpie-edge/magpie/tunnel/wire"
 )
@@ -31,7 +32,7 @@ const (
 type gatewayJob struct {
 	Authority authority `json:"authority"`
 	Port      int       `json:"port"`
-	Procs     int       `json:"procs,omitempty"`  // CPUs it may use; 0 is all
+	OneCPU    bool      `json:"oneCPU,omitempty"`
 	Frugal    bool      `json:"frugal,omitempty"` // gives memory back all the time
 	Profile   string    `json:"profile,omitempty"`
 }
@@ -59,7 +60,14 @@ func Gateway(arg json.RawMessage, out io.Writer, stop <-chan struct{}) error {
 	if err := json.Unmarshal(arg, &job); err != nil {
 		return fmt.Errorf("decode job: %w", err)
 	}
-	prepare(job.Procs, job.Frugal)
+	if job.OneCPU {
+		if err := stage.Confine(0); err != nil {
+			return err
+		}
+		runtime.GOMAXPROCS(1)
+	}
+	wire.Spread()
+	prepare(0, job.Frugal)
 	if err := profile(job.Profile); err != nil {
 		return err
 	}

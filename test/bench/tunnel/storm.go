@@ -136,7 +136,7 @@ func resident(children map[string]*stage.Child) (map[string]float64, error) {
 // back after it started again on one core.
 func (w *world) storm(ctx context.Context, agents int) ([]result.Row, error) {
 	const port = 8020
-	job := gatewayJob{Authority: w.authority, Port: port, Procs: 1, Frugal: true}
+	job := gatewayJob{Authority: w.authority, Port: port, OneCPU: true, Frugal: true}
 	gateway, err := w.start(ctx, w.cloud, RoleGateway, job)
 	if err != nil {
 		return nil, err
