@@ -204,6 +204,7 @@ func TestTunnels(t *testing.T) {
 	for self, want := range map[string][]string{
 		"a-1":       {"198.51.100.1:8443", "203.0.113.11:443", "[2001:db8::1]:443", "lb.example.com:443"},
 		"gw-east-1": nil,
+		"newcomer":  nil,
 	} {
 		in.Node = node(self)
 		v, problems, err := fleet.Build(in, fleet.Host{}, fleet.Settings{})

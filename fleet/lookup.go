@@ -34,8 +34,12 @@ func (v View) Node(name string) (Node, Domain, bool) {
 }
 
 // Tunnels returns where this node dials magpie-gateway, sorted. A node of a
-// cloud domain dials nobody: gateways reach it at its own address.
+// cloud domain dials nobody: gateways reach it at its own address. Nor does one
+// whose domain is not known yet.
 func (v View) Tunnels() []string {
+	if v.Self.Domain == "" {
+		return nil
+	}
 	var out []string
 	for _, d := range v.Domains {
 		if d.Cloud && d.Name == v.Self.Domain {

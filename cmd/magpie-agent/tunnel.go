@@ -129,7 +129,7 @@ func (t *omTunnel) run(ctx context.Context) error {
 			t.step(base, dial.Tick{})
 		}
 		if next := t.machine.Next(); !next.IsZero() {
-			timer.Reset(time.Until(next))
+			timer.Reset(max(time.Until(next), time.Millisecond))
 		}
 	}
 }

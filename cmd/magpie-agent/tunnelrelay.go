@@ -46,7 +46,7 @@ func (t *omTunnel) runRelay(ctx context.Context) error {
 					pause(serve, retryListen)
 					select {
 					case failed <- at:
-					case <-ctx.Done():
+					case <-serve.Done(): // no longer wanted
 					}
 				}
 			})

@@ -267,7 +267,7 @@ func newEdge(t *testing.T, c *cloud, name string, ports []int, addresses ...stri
 		config: config, node: name, log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		view: func() (fleet.View, error) { return *e.current.Load(), nil }, views: e.wake,
 		certs: e.certs, conditions: newConditions(time.Now),
-	}, wire.Dialler{ServerName: identity.ServerName, Limit: 5 * time.Second})
+	}, wire.Dialler{ServerName: identity.ServerName})
 	return e
 }
 
