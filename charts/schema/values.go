@@ -164,7 +164,7 @@ type GatewayService struct {
 // EgressSelectorConfiguration.
 type GatewayConnect struct {
 	Enabled bool `json:"enabled"`
-	// ClientCA is a PEM text; empty is the cluster's own authority.
+	// ClientCA is a PEM text: who else signs callers' certificates.
 	ClientCA string `json:"clientCA"`
 }
 

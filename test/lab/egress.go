@@ -31,9 +31,9 @@ egressSelections:
       tcp:
         url: https://` + tunnelHost + `:10294
         tlsConfig:
-          caBundle: ` + kubePKI + `magpie-tunnel-ca.crt
-          clientCert: ` + kubePKI + `apiserver-tunnel-client.crt
-          clientKey: ` + kubePKI + `apiserver-tunnel-client.key
+          caBundle: /etc/kubernetes/magpie/gateway-ca.crt
+          clientCert: /etc/kubernetes/magpie/kube-apiserver.crt
+          clientKey: /etc/kubernetes/magpie/kube-apiserver.key
 `
 
 // egress gives the API server the way into the tunnel, once the manager has
@@ -54,11 +54,13 @@ func (u *upping) egress(ctx context.Context) error {
 		return fmt.Errorf("%w (see `magpie-lab kubectl -n kube-system get pods -l app.kubernetes.io/component=gateway`)", err)
 	}
 	dir := machine.Spec{Name: world.ControlPlane, Lab: u.dir}.Dir()
-	news := false
+	news, err := u.caller(ctx, filepath.Join(dir, "etc/kubernetes/magpie"), bundle)
+	if err != nil {
+		return err
+	}
 	for file, text := range map[string]string{
-		"etc/kubernetes/pki/magpie-tunnel-ca.crt": bundle,
-		"etc/kubernetes/egress-selector.yaml":     egressConfig,
-		"etc/default/kube-apiserver":              "APISERVER_EXTRA_ARGS=--egress-selector-config-file=/etc/kubernetes/egress-selector.yaml\n",
+		"etc/kubernetes/egress-selector.yaml": egressConfig,
+		"etc/default/kube-apiserver":          "APISERVER_EXTRA_ARGS=--egress-selector-config-file=/etc/kubernetes/egress-selector.yaml\n",
 	} {
 		at := filepath.Join(dir, file)
 		if b, err := os.ReadFile(at); err == nil && string(b) == text {
@@ -79,6 +81,21 @@ func (u *upping) egress(ctx context.Context) error {
 		_, err := u.get(ctx, "/readyz")
 		return err
 	})
+}
+
+// caller makes the API server's certificate for the gateway, as an operator
+// does, unless there is one of the present authority.
+func (u *upping) caller(ctx context.Context, dir, bundle string) (made bool, err error) {
+	if b, err := os.ReadFile(filepath.Join(dir, "gateway-ca.crt")); err == nil && string(b) == bundle {
+		return false, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return false, fmt.Errorf("make folder: %w", err)
+	}
+	if _, err := output(u.Host(ctx, u.product("magpiectl"), "tunnel", "caller", "kube-apiserver", "--dir", dir)); err != nil {
+		return false, fmt.Errorf("magpiectl tunnel caller: %w", err)
+	}
+	return true, nil
 }
 
 // tunnelBundle is what all ends of the tunnel trust.

@@ -42,8 +42,6 @@ func (l *Lab) makePKI() error {
 			IPs: []string{"10.43.0.1", "fd43::1", cp.IP, cp.IP6, cp.EIP, "127.0.0.1", "::1"},
 		},
 		{File: "apiserver-kubelet-client", Name: "kube-apiserver-kubelet-client", Groups: admins},
-		// With which the API server comes to the O&M tunnel.
-		{File: "apiserver-tunnel-client", Name: "kube-apiserver", Groups: []string{"magpie:tunnel:callers"}},
 		{File: "admin", Name: "kubernetes-admin", Groups: admins},
 		{File: "controller-manager", Name: "system:kube-controller-manager"},
 		{File: "scheduler", Name: "system:kube-scheduler"},

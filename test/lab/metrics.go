@@ -143,7 +143,7 @@ spec:
       - name: metrics-server
         image: IMAGE
         imagePullPolicy: Never
-        args: [--cert-dir=/tmp, --secure-port=10260, --metric-resolution=10s,
+        args: [--cert-dir=/tmp, --secure-port=10260, --metric-resolution=15s,
           --kubelet-preferred-address-types=Hostname, --kubelet-insecure-tls]
         env: [{name: KUBERNETES_SERVICE_HOST, value: APISERVER}, {name: KUBERNETES_SERVICE_PORT, value: "6443"}]
         ports: [{name: https, containerPort: 10260}]
