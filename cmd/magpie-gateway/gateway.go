@@ -81,7 +81,6 @@ func newGateway(c Config, certs certificates, people people, log *slog.Logger, n
 
 // door is where agents and other instances come in.
 func (g *gateway) door() *wire.Door {
-	h := g.config.Handshakes
 	return &wire.Door{
 		Certificate: g.certs.GetCertificate,
 		Verify:      g.verify,
@@ -96,11 +95,16 @@ func (g *gateway) door() *wire.Door {
 				g.log.Info("instance left", "instance", far.Name, "err", err)
 			},
 		},
-		Limits: wire.Handshakes{
-			Timeout: h.Timeout.Duration, Total: h.Total, PerSource: h.PerSource, Failures: h.Failures, PerSecond: h.PerSecond,
-		},
-		Seen: g.audit.handshake,
-		Now:  g.now,
+		Limits: g.handshakes(),
+		Seen:   g.audit.handshake,
+		Now:    g.now,
+	}
+}
+
+func (g *gateway) handshakes() wire.Handshakes {
+	h := g.config.Handshakes
+	return wire.Handshakes{
+		Timeout: h.Timeout.Duration, Total: h.Total, PerSource: h.PerSource, Failures: h.Failures, PerSecond: h.PerSecond,
 	}
 }
 

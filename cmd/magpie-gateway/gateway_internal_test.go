@@ -4,12 +4,19 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -91,7 +98,15 @@ func TestConnectUnix(t *testing.T) {
 // caller's certificate of this tunnel gets in.
 func TestConnectTLS(t *testing.T) {
 	w := newWorld(t)
-	in := w.gateway(t, "gw-0", func(c *Config) { c.Entries.Connect.Listen = "127.0.0.1:0" })
+	cluster := newWorld(t) // the cluster's own authority, which signs kubelets, too
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	node, authority := kubelet(t, cluster)
+	var bundle bytes.Buffer
+	for _, der := range [][]byte{cluster.authority.Certificate.Raw, authority} {
+		check(t, pem.Encode(&bundle, &pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	check(t, os.WriteFile(file, bundle.Bytes(), 0o600))
+	in := w.gateway(t, "gw-0", func(c *Config) { c.Entries.Connect.Listen, c.Entries.Connect.ClientCA = "127.0.0.1:0", file })
 	w.agent(t, "shop-a-1", site(t, "hello"), in)
 	until(t, "ready", func() bool { return in.ready() == nil })
 	ask := func(b *badge) string {
@@ -111,16 +126,42 @@ func TestConnectTLS(t *testing.T) {
 	if got := ask(&caller); !strings.HasPrefix(got, "200") {
 		t.Errorf("the API server: %s", got)
 	}
+	second := cluster.badge(t, identity.Caller, "kube-apiserver")
+	if got := ask(&second); !strings.HasPrefix(got, "200") {
+		t.Errorf("the API server, by the cluster's authority: %s", got)
+	}
 	stranger := newWorld(t).badge(t, identity.Caller, "kube-apiserver")
 	agent, gateway := w.badge(t, identity.Agent, "shop-a-1"), w.badge(t, identity.Gateway, "gw-1")
 	for name, b := range map[string]*badge{
-		"no certificate": nil, "another cluster's": &stranger, "an agent's": &agent, "a gateway's": &gateway,
+		"a kubelet's": &node, "no certificate": nil, "another cluster's": &stranger, "an agent's": &agent, "a gateway's": &gateway,
 	} {
 		if got := ask(b); !strings.HasPrefix(got, "401 unauthenticated") {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
-	until(t, "audit", func() bool { return strings.Count(in.logs.String(), "code=unauthenticated") == 4 })
+	until(t, "audit", func() bool { return strings.Count(in.logs.String(), "code=unauthenticated") == 5 })
+}
+
+// kubelet is a certificate as kubelets have it, and the authority that signed it.
+func kubelet(t *testing.T, w *world) (b badge, authority []byte) {
+	t.Helper()
+	b = w.badge(t, identity.Caller, "x")
+	key, err := identity.NewKey(rand.Reader)
+	check(t, err)
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		Subject: pkix.Name{CommonName: "kubernetes"}, KeyUsage: x509.KeyUsageCertSign,
+	}
+	authority, err = x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
+	check(t, err)
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Subject: pkix.Name{CommonName: "system:node:shop-b-1", Organization: []string{"system:nodes"}},
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), key)
+	check(t, err)
+	b.own = tls.Certificate{Certificate: [][]byte{signed}, PrivateKey: key}
+	return b, authority
 }
 
 // TestConnectHTTP2: a client that speaks HTTP/2 gets several streams on one

@@ -15,6 +15,7 @@ import (
 	"github.com/magpie-edge/magpie/tunnel/identity"
 	"github.com/magpie-edge/magpie/tunnel/stream"
 	"github.com/magpie-edge/magpie/tunnel/stream/entry"
+	"github.com/magpie-edge/magpie/tunnel/wire"
 )
 
 // listeners are the sockets of an instance; an entry that is closed has none.
@@ -130,17 +131,16 @@ func (g *gateway) entries(ls *listeners) []wayIn {
 	read := &entry.HTTP{Roads: roads, May: g.may(), Kubelet: uint16(sni.Port), Roots: ls.kubeletAuthority}
 	return []wayIn{
 		{ls.unix, unix.Serve},
-		{secured(ls.connect, mutual), connect.Serve},
+		{ls.connect, g.guarded(mutual, connect.Serve)},
 		{ls.sni, name.Serve},
-		{secured(ls.http, own), read.Serve},
+		{ls.http, g.guarded(own, read.Serve)},
 	}
 }
 
-func secured(l net.Listener, c *tls.Config) net.Listener {
-	if l == nil {
-		return nil
-	}
-	return tls.NewListener(l, c)
+// guarded puts TLS before a server, with the limits of the agents' door.
+func (g *gateway) guarded(c *tls.Config, serve func(context.Context, net.Listener) error) func(context.Context, net.Listener) error {
+	guard := &wire.Guard{TLS: c, Limits: g.handshakes(), Seen: g.audit.handshake, Now: g.now}
+	return func(ctx context.Context, l net.Listener) error { return guard.Serve(ctx, l, serve) }
 }
 
 // caller names whoever shows a certificate of a caller. A kubelet's or an

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -32,6 +33,8 @@ func run(ctx context.Context, c Config, logs io.Writer) error {
 	}
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level}))
 	klog.SetSlogLogger(log)
+	// net/http complains about strangers there, as often as they please.
+	stdlog.SetOutput(io.Discard)
 	cfg, err := restConfig(c)
 	if err != nil {
 		return err

@@ -16,7 +16,8 @@
 //	Dialler --CONNECT-------> Relay ---------------------> Door
 //
 // Dialler opens an agent's connections to gateways, and TLS is between those two
-// whatever lies between. Door accepts them.
+// whatever lies between. Door accepts them. Guard puts TLS before a server for
+// callers, with the same limits of what strangers may cost.
 //
 // # Why this way
 //

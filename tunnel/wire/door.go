@@ -58,33 +58,15 @@ type Door struct {
 func (d *Door) Serve(ctx context.Context, l net.Listener) error {
 	var conns sync.WaitGroup
 	defer conns.Wait()
-	g := newGate(d.Limits)
-	for {
-		conn, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err != nil { // out of files, most likely: whoever is in must get on
-			select {
-			case <-time.After(100 * time.Millisecond):
-				continue
-			case <-ctx.Done():
-				return nil
-			}
-		}
-		from := sourceOf(conn.RemoteAddr())
-		place, r := g.enter(from, conn, d.Now())
-		if r != ResultOK {
-			d.seen(from, r, errors.New("turned away before the handshake"))
-			_ = conn.Close()
-			continue
-		}
-		conns.Go(func() { d.serve(ctx, conn, from, place) })
-	}
+	newGate(d.Limits).admit(ctx, l, d.Now, d.seen, func(p *place) {
+		conns.Go(func() { d.serve(ctx, p) })
+	})
+	return nil
 }
 
 // serve makes the handshake and hands the connection on.
-func (d *Door) serve(ctx context.Context, raw net.Conn, from netip.Addr, p *place) {
+func (d *Door) serve(ctx context.Context, p *place) {
+	raw := p.conn
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
 	defer raw.Close()
@@ -94,7 +76,7 @@ func (d *Door) serve(ctx context.Context, raw net.Conn, from netip.Addr, p *plac
 	paced.end()
 	r := h.result(err)
 	p.leave(r, d.Now())
-	d.seen(from, r, err)
+	d.seen(p.from, r, err)
 	if err == nil {
 		d.Handle[h.proto](ctx, h.conn, h.far)
 	}
@@ -132,6 +114,10 @@ func (h *handshake) make(ctx context.Context, raw net.Conn, d *Door, limit time.
 			return err
 		},
 	})
+	return h.shake(ctx, limit)
+}
+
+func (h *handshake) shake(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := h.conn.HandshakeContext(ctx); err != nil {

@@ -267,6 +267,60 @@ func TestDoorRefusesReplay(t *testing.T) {
 	}
 }
 
+// TestGuard: a server behind a guard gets only what is through its handshake,
+// while an attacker holds as many open as it can.
+func TestGuard(t *testing.T) {
+	ca := newAuthority(t)
+	var seen sync.Map
+	g := &wire.Guard{
+		TLS:    &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "gateway-0")}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
+		Limits: wire.Handshakes{Timeout: 3 * time.Second, Total: 16, PerSource: 8, Failures: 1000},
+		Seen:   func(_ netip.Addr, r wire.Result, _ error) { seen.Store(r, true) },
+		Now:    time.Now,
+	}
+	l := must((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))
+	done := make(chan error, 1)
+	go func() {
+		done <- g.Serve(t.Context(), l, func(_ context.Context, l net.Listener) error {
+			for {
+				c, err := l.Accept()
+				if errors.Is(err, net.ErrClosed) {
+					return nil
+				}
+				_, _ = io.WriteString(c, "hello")
+				_ = c.Close()
+			}
+		})
+	}()
+	for range 8 {
+		c := must((&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String()))
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	time.Sleep(2100 * time.Millisecond)
+	for range 4 {
+		c, err := (&tls.Dialer{Config: &tls.Config{RootCAs: ca.pool(), ServerName: "gateway"}}).DialContext(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatalf("an honest caller beside half-open handshakes: %v", err)
+		}
+		if b, err := io.ReadAll(c); string(b) != "hello" || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		_ = c.Close()
+	}
+	for until := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, ok := seen.Load(wire.ResultTimeout); ok {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatal("the attacker is never timed out")
+		}
+	}
+	_ = l.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 type recording struct {
 	net.Conn
 	sent bytes.Buffer

@@ -84,6 +84,7 @@ func (h *HTTP) serve(ctx context.Context, w http.ResponseWriter, r *http.Request
 	}
 	why := refusal(err, stream.CodeReset)
 	w.Header().Set(headerCode, string(why.Code))
+	w.Header().Set("Connection", "close") // a stranger does not stay
 	code := status(why.Code)
 	if why.Code == stream.CodeUnauthenticated {
 		w.Header().Set("WWW-Authenticate", "Bearer")
