@@ -112,13 +112,18 @@ func begin(now time.Time, s Sound) *ear {
 	return p
 }
 
-// sessionLife is how long a session can be used after its handshake; a peer
-// that is only kept warm is heard about once in that time.
-// Source: wireguard.com/papers/wireguard.pdf section 6.1, Reject-After-Time.
-const sessionLife = 180 * time.Second
+const (
+	// sessionLife is how long a session can be used after its handshake.
+	// Source: wireguard.com/papers/wireguard.pdf section 6.1, Reject-After-Time.
+	sessionLife = 180 * time.Second
+	// warmLife is how long a peer that is only kept warm may be silent. If its
+	// keepalives are always postponed by ours, it speaks when its session ends:
+	// at the next keepalive after 165 s, which may come a little after 180.
+	warmLife = sessionLife + time.Minute
+)
 
 func (p *ear) liveAt(now time.Time) bool {
-	patience := sessionLife
+	patience := warmLife
 	if p.hello {
 		patience = api.LinkSilence * time.Second
 	}

@@ -40,7 +40,7 @@ func TestEars(t *testing.T) {
 		{"new device counts from nought", true, []moment{{0, 900, 0, true, true}, {29, 92, 28, true, false}, {58, 92, 28, true, false}, {59, 92, 28, false, true}}},
 		{"agent restarts beside a session", true, []moment{{150, 900, 0, true, true}, {179, 900, 0, true, false}, {180, 900, 0, false, true}}},
 		{"agent restarts beside a dead session", true, []moment{{180, 900, 0, false, true}}},
-		{"kept warm only", false, []moment{{0, 100, 0, true, true}, {170, 100, 0, true, false}, {180, 100, 0, false, true}}},
+		{"kept warm only", false, []moment{{0, 100, 0, true, true}, {200, 100, 0, true, false}, {240, 100, 0, false, true}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var e mesh.Ears

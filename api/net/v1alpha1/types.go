@@ -168,7 +168,7 @@ type LinkState struct {
 	// Path is "internet", "private" or "relay".
 	Path string `json:"path,omitempty"`
 	// Live is true while the node hears the peer: within half a minute if the
-	// peer carries traffic, within three if it is only kept warm.
+	// peer carries traffic, within four minutes if it is only kept warm.
 	Live bool `json:"live"`
 	// LastHeard is when a peer that is not live was last heard; absent while it
 	// lives, so that a live link costs no writes, and if it never was.
