@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/tunnel/wire"
 )
 
 // retryListen is how long after a failure the relay tries to listen again: the
@@ -63,8 +63,7 @@ func (t *omTunnel) runRelay(ctx context.Context) error {
 
 // relayOn serves at one address.
 func (t *omTunnel) relayOn(ctx context.Context, at netip.AddrPort) error {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", at.String())
+	l, err := wire.Listen(ctx, at.String())
 	if err != nil {
 		return fmt.Errorf("listen for neighbours: %w", err)
 	}

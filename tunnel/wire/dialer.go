@@ -163,12 +163,20 @@ const userTimeout = 18
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 10 * time.Second, Count: 3}
 
 func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
-	d := net.Dialer{KeepAliveConfig: keepAlive, Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		control := raw.Control(func(fd uintptr) {
-			err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout, 30_000)
-		})
-		return errors.Join(control, err)
-	}}
+	d := net.Dialer{KeepAliveConfig: keepAlive, Control: noticeDeath}
 	return d.DialContext(ctx, "tcp", addr)
+}
+
+// Listen accepts TCP connections that notice a dead line as those of Dialler do.
+func Listen(ctx context.Context, addr string) (net.Listener, error) {
+	l := net.ListenConfig{KeepAliveConfig: keepAlive, Control: noticeDeath} // who is accepted inherits it
+	return l.Listen(ctx, "tcp", addr)
+}
+
+func noticeDeath(_, _ string, raw syscall.RawConn) error {
+	var err error
+	control := raw.Control(func(fd uintptr) {
+		err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout, 30_000)
+	})
+	return errors.Join(control, err)
 }

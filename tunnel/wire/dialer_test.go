@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -306,6 +307,45 @@ func TestDialEndsWithContext(t *testing.T) {
 		_, err := g.dialler(t).Dial(ctx, silent.Addr().String(), via)
 		if !errors.Is(err, context.Canceled) || time.Since(begin) > 2*time.Second {
 			t.Errorf("via %q: %v after %s", via, err, time.Since(begin))
+		}
+	}
+}
+
+// TestDeadLinesAreNoticed: both ends of a connection probe when it is silent,
+// and give up 30 s after bytes were not acknowledged.
+func TestDeadLinesAreNoticed(t *testing.T) {
+	l := must(wire.Listen(t.Context(), "127.0.0.1:0"))
+	defer l.Close()
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		accepted <- c
+		_, _ = io.Copy(c, c)
+	}()
+	near := must((&wire.Dialler{}).Reach(t.Context(), l.Addr().String()))
+	defer near.Close()
+	far := <-accepted
+	defer far.Close()
+	for name, c := range map[string]net.Conn{"dialled": near, "accepted": far} {
+		raw := must(c.(*net.TCPConn).SyscallConn())
+		err := raw.Control(func(fd uintptr) {
+			for _, o := range []struct{ level, option, want int }{
+				{syscall.IPPROTO_TCP, 18, 30_000}, // TCP_USER_TIMEOUT
+				{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
+				{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, 10},
+				{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, 10},
+				{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, 3},
+			} {
+				if got, err := syscall.GetsockoptInt(int(fd), o.level, o.option); err != nil || got != o.want {
+					t.Errorf("%s: option %d is %d, want %d, err %v", name, o.option, got, o.want, err)
+				}
+			}
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
 }
