@@ -20,8 +20,8 @@
 // of net/http and golang.org/x/net/http2 we would get requests and bodies. They
 // cap windows at 4 MiB or have them fixed, are deprecated (x/net's Server),
 // pass each byte through two more goroutines and copies, and hold 10 kB more a
-// stream. What is on the wire is HTTP/2 all the same: the tests talk to
-// golang.org/x/net/http2 in both directions.
+// stream. What is on the wire is HTTP/2 all the same: the tests talk to net/http
+// in both roles.
 //
 // There is no goroutine that writes. A writer waits for its turn, short frames
 // before long ones; whoever finds the connection free writes by itself, which
