@@ -68,20 +68,26 @@ func (b *bound) full(at time.Time) bool {
 func (b *bound) wait() {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	for {
+	for inside := b.count(); b.full(now()); inside = b.count() {
 		select {
 		case <-b.room:
-			if !b.full(now()) {
-				return
-			}
-			timer.Reset(patience)
 		case <-timer.C:
+			if b.count() < inside {
+				break // slowly, but they leave
+			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.inside, b.off = 0, now().Add(distrust)
 			return
 		}
+		timer.Reset(patience)
 	}
+}
+
+func (b *bound) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inside
 }
 
 // leave counts packets that have come out.
