@@ -86,7 +86,10 @@ func (i *Issuer) Wake() <-chan struct{} {
 	return ear
 }
 
-func (i *Issuer) ready() error { return errors.Join(i.stores.ready(), i.fleet.Ready()) }
+// ready asks of the fleet for the Nodes only: certificates wait for nothing else.
+func (i *Issuer) ready() error {
+	return errors.Join(i.stores.ready(), i.fleet.stores.ready(nodeKind))
+}
 
 // Requests returns the requests to our signers; reconcile.ErrNotReady until the
 // API has said everything once. They must not be changed.

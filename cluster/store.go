@@ -79,10 +79,12 @@ func (s *stores) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// ready returns reconcile.ErrNotReady until every store has been filled once.
-func (s *stores) ready() error {
-	for _, st := range s.byKind {
-		if !st.controller.HasSynced() {
+// ready returns reconcile.ErrNotReady until every store, or every one of those
+// kinds, has been filled once.
+func (s *stores) ready(only ...kind) error {
+	for name, st := range s.byKind {
+		asked := len(only) == 0 || slices.ContainsFunc(only, func(k kind) bool { return k.name == name })
+		if asked && !st.controller.HasSynced() {
 			return reconcile.ErrNotReady
 		}
 	}

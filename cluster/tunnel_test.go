@@ -112,7 +112,7 @@ type signer struct {
 func startSigner(t *testing.T, c *clock) *signer {
 	t.Helper()
 	cfg := asAccount(t, "magpie-manager", nil)
-	m, err := cluster.NewManager(cfg, "kube-system")
+	m, err := cluster.NewManager(cfg, namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,11 +423,14 @@ func TestOtherNames(t *testing.T) {
 		!strings.Contains(denied.Message, `"shop-1" asked for the certificate of "shop-2"`) {
 		t.Errorf("answer: %+v", denied)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.answered) != 1 || s.answered[0].Verdict.Code != identity.NoteNotItsName {
-		t.Errorf("answered: %+v", s.answered)
-	}
+	eventually(t, 5*time.Second, func() error { // it is told when its watch has seen the answer
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.answered) != 1 || s.answered[0].Verdict.Code != identity.NoteNotItsName {
+			return fmt.Errorf("answered: %+v", s.answered)
+		}
+		return nil
+	})
 }
 
 // TestWhoMayAsk goes through the accounts and signers.
