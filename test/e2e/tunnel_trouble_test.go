@@ -22,7 +22,7 @@ import (
 func TestTunnelWithoutUDP(t *testing.T) {
 	prepareSubjects(t)
 	p := start(t, "logs", "-f", "--tail=1", subject("c-1"), "-c", "ticks")
-	p.next(t, "tick ", 10*time.Second)
+	p.next(t, "tick ")
 	breaks(t, "block-udp", "plant")
 	time.Sleep(5 * time.Second)
 	if !p.alive(t) {
@@ -80,7 +80,7 @@ func TestTunnelGatewayKilled(t *testing.T) {
 	for range 2 {
 		for _, n := range []string{"a-1", "a-2", "b-1", "c-1"} {
 			p := start(t, "logs", "-f", "--tail=1", subject(n), "-c", "ticks")
-			p.next(t, "tick ", 10*time.Second)
+			p.next(t, "tick ")
 			streams[fmt.Sprintf("%s %d", n, len(streams))] = p
 		}
 	}
@@ -119,7 +119,7 @@ func TestTunnelGatewayDrained(t *testing.T) {
 	var streams []*process
 	for _, n := range []string{"a-1", "b-1", "c-1"} {
 		p := start(t, "logs", "-f", "--tail=1", subject(n), "-c", "ticks")
-		p.next(t, "tick ", 10*time.Second)
+		p.next(t, "tick ")
 		streams = append(streams, p)
 	}
 	kubectl(t, "-n", "kube-system", "delete", "pod", gateways(t)["cloud-1"], "--wait=false")
@@ -229,7 +229,7 @@ func TestTunnelRemovedNode(t *testing.T) {
 	prepareSubjects(t)
 	gatewaysReady(t)
 	p := start(t, "exec", subject(node), "-c", "web", "--", "sh", "-c", "echo runs; sleep 100")
-	p.next(t, "runs", 10*time.Second)
+	p.next(t, "runs")
 	t.Cleanup(func() {
 		on(t, node, "systemctl restart kubelet")
 		within(t, 2*time.Minute, func() error { return healthy(t) })

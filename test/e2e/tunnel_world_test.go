@@ -120,8 +120,9 @@ func start(t *testing.T, words ...string) *process {
 }
 
 // next returns the next line that begins with the prefix.
-func (p *process) next(t *testing.T, prefix string, patience time.Duration) string {
+func (p *process) next(t *testing.T, prefix string) string {
 	t.Helper()
+	const patience = 10 * time.Second
 	late := time.After(patience)
 	for {
 		select {
