@@ -35,8 +35,7 @@ func (g *gateway) listen() (*listeners, error) {
 		if at == "" {
 			return nil
 		}
-		var lc net.ListenConfig
-		l, err := lc.Listen(context.Background(), "tcp", at)
+		l, err := wire.Listen(context.Background(), at)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listen: %w", err))
 			return nil

@@ -4,11 +4,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/magpie-edge/magpie/cluster"
+	"github.com/magpie-edge/magpie/tunnel/directory"
 	"github.com/magpie-edge/magpie/tunnel/identity"
 	"github.com/magpie-edge/magpie/tunnel/stream"
 )
@@ -211,4 +215,84 @@ func fetch(t *testing.T, in *instance, path string) string {
 	b, err := io.ReadAll(resp.Body)
 	check(t, err)
 	return string(b)
+}
+
+// TestSNI: a control plane that only resolves names reaches the node that its
+// TLS hello says, on whichever instance, and a name that is a pod's is none.
+func TestSNI(t *testing.T) {
+	w := newWorld(t)
+	open := func(c *Config) { c.Entries.SNI.Listen, c.Entries.SNI.Sources = "127.0.0.1:0", []string{"127.0.0.0/8"} }
+	a := w.gateway(t, "gw-0", open)
+	b := w.gateway(t, "gw-1", open)
+	until(t, "instances to meet", func() bool { return a.peers.Has("gw-1") && b.peers.Has("gw-0") })
+	kubelet := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.TLS.ServerName) }))
+	t.Cleanup(kubelet.Close)
+	w.agent(t, "shop-a-1", kubelet.Listener.Addr().String(), b)
+	w.change(func() {
+		w.routes["web"] = []directory.Route{{Node: "shop-a-1", Addr: netip.MustParseAddr("10.1.2.3")}}
+	})
+	for _, in := range []*instance{a, b} {
+		conn := dialTLS(t, in.ls.sni, &tls.Config{ServerName: "shop-a-1", InsecureSkipVerify: true})
+		_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		check(t, err)
+		if b, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(b), "shop-a-1") {
+			t.Errorf("%q, %v", b, err)
+		}
+		_ = conn.Close()
+		_, err = (&tls.Dialer{Config: &tls.Config{ServerName: "web", InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", in.ls.sni.Addr().String())
+		if err == nil || !strings.Contains(err.Error(), "unrecognized name") {
+			t.Errorf("a pod's name: %v", err)
+		}
+	}
+	until(t, "audit", func() bool { return a.count(t, "magpie_tunnel_streams_total", "sni") == 1 })
+}
+
+// TestStuckCaller: callers that never read what a node sends cost those who do
+// nothing, on the very same node and connection.
+func TestStuckCaller(t *testing.T) {
+	w := newWorld(t)
+	path := filepath.Join(t.TempDir(), "connect.sock")
+	in := w.gateway(t, "gw-0", func(c *Config) { c.Entries.Connect.Unix = path })
+	until(t, "ready", func() bool { return in.ready() == nil })
+	flood := listenLoopback(t)
+	t.Cleanup(func() { _ = flood.Close() })
+	go func() {
+		for {
+			c, err := flood.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				first := make([]byte, 1)
+				_, _ = io.ReadFull(c, first)
+				if first[0] == 'e' {
+					_, _ = io.Copy(c, io.MultiReader(strings.NewReader("e"), c))
+					return
+				}
+				for {
+					if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	w.agent(t, "shop-a-1", flood.Addr().String(), in)
+	for range 5 {
+		_, stuck := connectUnix(t, path, "shop-a-1:10250")
+		_, err := io.WriteString(stuck, "f")
+		check(t, err)
+	}
+	_, good := connectUnix(t, path, "shop-a-1:10250")
+	check(t, talk(t, good, "echo"))
+	slowest := time.Duration(0)
+	for range 200 {
+		began := time.Now()
+		check(t, talk(t, good, "word"))
+		slowest = max(slowest, time.Since(began))
+	}
+	if slowest > 2*time.Second { // an unlucky moment of a busy machine, not a stall
+		t.Errorf("the slowest of 200 words took %s", slowest)
+	}
 }

@@ -153,6 +153,9 @@ func status(c stream.Code) int {
 func answer(w http.ResponseWriter, r *http.Request, why *stream.Refusal) {
 	w.Header().Set(headerCode, string(why.Code))
 	if r.ProtoMajor != 1 {
+		if why.Code == stream.CodeUnauthenticated {
+			w.Header().Set("Connection", "close") // a stranger does not stay
+		}
 		http.Error(w, why.Error(), status(why.Code))
 		return
 	}
