@@ -58,6 +58,7 @@ type Conn struct {
 	streams   map[uint32]*Stream
 	next      uint32 // what Open uses next
 	last      uint32 // the last that the far end opened
+	agreed    bool   // the far end has read our settings
 	leaving   bool   // we told the far end to open no more
 	left      bool   // the far end told us so
 	credit    int64  // what we may send on the whole connection
@@ -234,6 +235,10 @@ func (c *Conn) add(id uint32, request Header) *Stream {
 		c: c, id: id, request: request,
 		window: c.o.Budget.start, size: c.o.Budget.start, given: now,
 		credit: c.farWindow, traffic: traffic{mark: now},
+	}
+	if !c.agreed {
+		// The far end may not have read yet that we give less than the default.
+		s.window = max(s.window, firstWindow)
 	}
 	s.readable.L, s.writable.L = &c.mu, &c.mu
 	c.streams[id] = s

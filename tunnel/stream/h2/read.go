@@ -16,8 +16,9 @@ type flood struct {
 	n     int
 }
 
-// floodLimit is how many of them may come in ten seconds: resets, settings,
-// pings, empty frames. CVE-2023-44487 and CVE-2019-9512 and following.
+// floodLimit is how many of them may come in ten seconds: resets of streams that
+// were not answered yet, settings, pings, empty frames; more where more streams
+// are allowed. CVE-2023-44487 and CVE-2019-9512 and following.
 const (
 	floodLimit  = 5000
 	floodWithin = 10 * time.Second
@@ -28,7 +29,7 @@ func (c *Conn) idleWork() error {
 	if now.Sub(c.flood.since) > floodWithin {
 		c.flood = flood{since: now}
 	}
-	if c.flood.n++; c.flood.n > floodLimit {
+	if c.flood.n++; c.flood.n > max(floodLimit, c.o.Streams) {
 		return breach(CodeCalm, "a flood of frames that mean nothing")
 	}
 	return nil
@@ -253,16 +254,17 @@ func (c *Conn) onReset(f frame, p []byte) error {
 	if len(p) != 4 {
 		return breach(CodeSize, "RST_STREAM of %d bytes", len(p))
 	}
-	if err := c.idleWork(); err != nil {
-		return err
-	}
 	s, err := c.find(f.id)
 	if err != nil || s == nil {
 		return err
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	early := !s.answered
 	s.cut(&ResetError{Code: Code(binary.BigEndian.Uint32(p)), Far: true})
+	c.mu.Unlock()
+	if early { // a stream that was answered may end so, many times a second
+		return c.idleWork()
+	}
 	return nil
 }
 

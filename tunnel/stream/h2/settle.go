@@ -91,11 +91,15 @@ func (c *Conn) onSettings(f frame, p []byte) error {
 	if f.id != 0 || len(p)%settingLen != 0 || f.has(flagAck) && len(p) > 0 {
 		return breach(CodeSize, "SETTINGS of %d bytes", len(p))
 	}
-	if err := c.idleWork(); err != nil || f.has(flagAck) {
+	if err := c.idleWork(); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if f.has(flagAck) {
+		c.agreed = true
+		return nil
+	}
 	for ; len(p) > 0; p = p[settingLen:] {
 		if err := c.set(binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])); err != nil {
 			return err
