@@ -126,7 +126,11 @@ func (g *gateway) entries(ls *listeners) []wayIn {
 	mutual.SessionTicketsDisabled = true
 	unix := &entry.Connect{Roads: roads, Who: func(*http.Request) (string, error) { return "unix", nil }}
 	connect := &entry.Connect{Roads: roads, Who: func(r *http.Request) (string, error) { return g.caller(r, ls.callerRoots) }}
-	name := &entry.SNI{Roads: roads, Port: uint16(sni.Port), Sources: sources}
+	limits := g.config.Limits
+	name := &entry.SNI{
+		Roads: roads, Port: uint16(sni.Port), Sources: sources,
+		Share: entry.Share{Streams: max(1, limits.Streams/2), DialsPerSecond: max(1, limits.DialsPerSecond/2)},
+	}
 	read := &entry.HTTP{Roads: roads, May: g.may(), Kubelet: uint16(sni.Port), Roots: ls.kubeletAuthority}
 	return []wayIn{
 		{ls.unix, unix.Serve},

@@ -95,6 +95,19 @@ func TestPassedOnOnce(t *testing.T) {
 	}
 }
 
+// TestInstanceJoins: agents are told at once that there is another instance.
+func TestInstanceJoins(t *testing.T) {
+	w := newWorld(t)
+	in := w.gateway(t, "gw-0", nil)
+	until(t, "ready", func() bool { return in.ready() == nil })
+	a := w.agent(t, "shop-a-1", echo(t, ""), in)
+	w.gateway(t, "gw-1", nil)
+	until(t, "the agent to know both", func() bool {
+		h, _ := a.told.Load().(stream.Hello)
+		return h.Instance == "gw-0" && slices.Equal(h.Instances, []string{"gw-0", "gw-1"})
+	})
+}
+
 // TestDyingInstance: streams through an instance that is gone end at once, and
 // those that do not need it go on.
 func TestDyingInstance(t *testing.T) {

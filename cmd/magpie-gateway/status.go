@@ -46,8 +46,11 @@ func (g *gateway) ready() error {
 	if g.draining.Load() {
 		return errors.New("shutting down")
 	}
-	if _, ok := g.certs.Who(); !ok {
+	switch who, ok := g.certs.Who(); {
+	case !ok:
 		return errors.New("no certificate yet")
+	case !g.now().Before(who.Expires):
+		return errors.New("our certificate has ended, and no new one was issued")
 	}
 	return g.people.Ready()
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,11 +234,12 @@ func (w *world) gateway(t *testing.T, name string, change func(*Config)) *instan
 type agent struct {
 	name   string
 	server *stream.Server
+	told   atomic.Value // stream.Hello, the last one
 }
 
 // agent connects a node to instances. Whatever port a stream asks for, it gets
 // to what listens at service.
-func (w *world) agent(t *testing.T, name, service string, to ...*instance) {
+func (w *world) agent(t *testing.T, name, service string, to ...*instance) *agent {
 	t.Helper()
 	a := &agent{name: name}
 	a.server = stream.NewServer(stream.ServerOptions{
@@ -246,11 +248,16 @@ func (w *world) agent(t *testing.T, name, service string, to ...*instance) {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", service)
 		},
+		Hello: func(_ net.Conn, h stream.Hello) stream.Answer {
+			a.told.Store(h)
+			return stream.Answer{Node: name}
+		},
 	})
 	b := w.badge(t, identity.Agent, name)
 	for _, in := range to {
 		a.connect(t, b, in)
 	}
+	return a
 }
 
 func (a *agent) connect(t *testing.T, b badge, in *instance) {

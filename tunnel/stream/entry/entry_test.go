@@ -196,6 +196,36 @@ func write(t *testing.T, to, text string) net.Conn {
 	return c
 }
 
+// TestSNIShare: one address can not use up what a node takes.
+func TestSNIShare(t *testing.T) {
+	w, k := newTown(), kubelet(t)
+	w.nodes["example.com"], w.nodes["shop-b-1"] = at(k), at(k)
+	knock := func(share entry.Share, name string) func() error {
+		to := open(t, bare, (&entry.SNI{Roads: w.Roads, Port: 10250, Sources: loopback, Share: share}).Serve)
+		return func() error {
+			_, err := tlsDial(t, to, &tls.Config{InsecureSkipVerify: true, ServerName: name})
+			return err
+		}
+	}
+	for _, share := range []entry.Share{{Streams: 3, DialsPerSecond: 1000}, {DialsPerSecond: 3}} {
+		w.mu.Lock()
+		w.records = nil
+		w.mu.Unlock()
+		one, refused := knock(share, "example.com"), 0
+		for range 10 {
+			if one() != nil {
+				refused++
+			}
+		}
+		if refused < 5 || len(w.codes()) != refused {
+			t.Errorf("%+v: %d of 10 are refused, reported: %v", share, refused, w.codes())
+		}
+		if err := knock(share, "shop-b-1")(); err != nil {
+			t.Errorf("%+v: another node: %v", share, err)
+		}
+	}
+}
+
 // TestSNIFences: a caller from elsewhere is not listened to, and callers that
 // do not get to the point cost the others nothing.
 func TestSNIFences(t *testing.T) {

@@ -37,6 +37,8 @@ type SNI struct {
 	// is how many callers may be at that, default 1024.
 	Hello  time.Duration
 	Hellos int
+	// Share of a node that each address among Sources may have.
+	Share Share
 }
 
 // Serve accepts callers from l until l is closed, and returns when the last of
@@ -44,7 +46,7 @@ type SNI struct {
 func (s *SNI) Serve(ctx context.Context, l net.Listener) error {
 	var callers sync.WaitGroup
 	defer callers.Wait()
-	reading := make(chan struct{}, cmp.Or(s.Hellos, hellosTotal))
+	d := desk{SNI: s, reading: make(chan struct{}, cmp.Or(s.Hellos, hellosTotal)), shares: &shares{each: s.Share, have: map[shareKey]*share{}}}
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -63,22 +65,29 @@ func (s *SNI) Serve(ctx context.Context, l net.Listener) error {
 		case !ok || !contains(s.Sources, from):
 			s.turnAway(conn, w, stream.CodeForbidden, "this address is not among the sources of the SNI entry")
 			continue
-		case !take(reading):
+		case !take(d.reading):
 			s.turnAway(conn, w, stream.CodeTooManyDials, "too many callers have not yet said whom they want")
 			continue
 		}
-		callers.Go(func() { s.serve(ctx, near, w, reading) })
+		callers.Go(func() { d.serve(ctx, near, w, from) })
 	}
+}
+
+// desk is what callers of one listener share.
+type desk struct {
+	*SNI
+	reading chan struct{}
+	shares  *shares
 }
 
 // serve takes one caller from its hello to its end; its place in reading is
 // free once the hello is there.
-func (s *SNI) serve(ctx context.Context, near stream.Conn, w Wish, reading <-chan struct{}) {
+func (s desk) serve(ctx context.Context, near stream.Conn, w Wish, from netip.Addr) {
 	stop := context.AfterFunc(ctx, func() { _ = near.Close() })
 	defer stop()
 	_ = near.SetReadDeadline(s.Roads.Now().Add(cmp.Or(s.Hello, helloTime)))
 	name, early, err := peekHello(near)
-	<-reading
+	<-s.reading
 	if err != nil {
 		s.turnAway(near, w, stream.CodeBadRequest, err.Error())
 		return
@@ -88,6 +97,12 @@ func (s *SNI) serve(ctx context.Context, near stream.Conn, w Wish, reading <-cha
 		s.turnAway(near, w, stream.CodeBadRequest, "the server name in the hello is "+err.Error())
 		return
 	}
+	key := shareKey{from, w.Host}
+	if why := s.shares.enter(key, s.Roads.Now()); why != nil {
+		s.turnAway(near, w, why.Code, why.Text)
+		return
+	}
+	defer s.shares.leave(key)
 	far, err := s.Roads.Open(ctx, w)
 	if err != nil {
 		alert(near, refusal(err, stream.CodeReset).Code)
