@@ -63,6 +63,7 @@ func TestHTTP(t *testing.T) {
 		"GET /nodes/shop-a-1/metrics/cadvisor?x=1 HTTP/1.1\r\nHost: gw\r\n":                                                                          "shop-a-1:10250 /metrics/cadvisor?x=1 Authorization=Bearer prometheus",
 		"GET /metrics?nodeName=shop-a-1&x=1 HTTP/1.1\r\nHost: gw:10295\r\n":                                                                          "shop-a-1:10250 /metrics?x=1 Authorization=Bearer prometheus",
 		"GET /metrics HTTP/1.1\r\nHost: shop-a-1\r\n":                                                                                                "shop-a-1:10250 /metrics Authorization=Bearer prometheus",
+		"GET /metrics HTTP/1.1\r\nHost: shop-a-1" + to[strings.LastIndex(to, ":"):] + "\r\n":                                                         "shop-a-1:10250 /metrics Authorization=Bearer prometheus",
 		"GET /metrics HTTP/1.1\r\nHost: Shop-A-1.:10250\r\nImpersonate-User: root\r\n":                                                               "shop-a-1:10250 /metrics Authorization=Bearer prometheus",
 		"GET /metrics HTTP/1.1\r\nHost: shop-a-1\r\nX-Remote-User: root\r\nX-Forwarded-For: 1.2.3.4\r\nCookie: a=b\r\nConnection: Authorization\r\n": "shop-a-1:10250 /metrics Authorization=Bearer prometheus",
 	} {

@@ -28,7 +28,8 @@ type question struct {
 //	/metrics?nodeName=NAME[:PORT]
 //	Host: NAME:PORT, as of a proxy, or where NAME resolves to the gateway
 //
-// Without a port the kubelet is meant.
+// Without a port, or with the one that the caller had to dial to get here, the
+// kubelet is meant.
 func (h *HTTP) read(r *http.Request) (question, error) {
 	q := question{path: r.URL.Path, query: r.URL.RawQuery}
 	if r.Method == http.MethodConnect {
@@ -56,6 +57,10 @@ func (h *HTTP) locate(r *http.Request, q question) (question, error) {
 		return q, errors.New("the query can not be read")
 	}
 	where := r.Host
+	if here, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && !proxied(r) {
+		_, port, _ := net.SplitHostPort(here.String()) // none, if it is no TCP address
+		where = strings.TrimSuffix(where, ":"+port)
+	}
 	switch rest, inPath := strings.CutPrefix(q.path, "/nodes/"); {
 	case inPath:
 		where, rest, _ = strings.Cut(rest, "/")
