@@ -48,6 +48,8 @@ type HTTP struct {
 	Roots *x509.CertPool
 	// Header is how long a caller's request may take to arrive. Default 10 s.
 	Header time.Duration
+	// Conns that one address may hold. Default 1024.
+	Conns int
 }
 
 // Access is what a caller wants to do to a node; having the right to any one of
@@ -73,6 +75,7 @@ func (h *HTTP) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:    idleTime,
 		MaxHeaderBytes: maxHeader + maxToken,
 		BaseContext:    func(net.Listener) context.Context { return ctx },
+		ConnState:      newCrowd(h.Conns).watch,
 	}
 	return serve(ctx, s, l, &callers)
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -190,6 +191,46 @@ func TestHTTPProvesKubelet(t *testing.T) {
 	}
 	if status, got := say(t, to, request("plant-c-1")); status != 502 {
 		t.Errorf("another name in the certificate: %d %q", status, got)
+	}
+}
+
+// TestHTTPCrowd: one address does not get all connections there are, and has
+// room again when it lets go.
+func TestHTTPCrowd(t *testing.T) {
+	w, k := newTown(), kubelet(t)
+	w.nodes["shop-a-1"] = at(k)
+	to := office(t, w, func(h *entry.HTTP) { h.Conns = 5 })
+	var held []net.Conn
+	for range 5 {
+		held = append(held, dial(t, to))
+	}
+	for end := time.Now().Add(10 * time.Second); ; { // until the server has seen all five
+		c := dial(t, to)
+		_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		_, err := c.Read(make([]byte, 1))
+		_ = c.Close()
+		if late, ok := errors.AsType[net.Error](err); !ok || !late.Timeout() {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("a sixth connection stays")
+		}
+	}
+	for _, c := range held {
+		_ = c.Close()
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		c := write(t, to, "GET /nodes/shop-a-1/metrics HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer prometheus\r\n\r\n")
+		r, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err == nil {
+			if _ = r.Body.Close(); r.StatusCode != http.StatusOK {
+				t.Error(r.Status)
+			}
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after all were closed: %v", err)
+		}
 	}
 }
 
