@@ -8,8 +8,8 @@ import (
 )
 
 // quickest is the shortest round trip that the growth of windows is measured
-// with. Below it, what costs is not the line but waking up.
-const quickest = 2 * time.Millisecond
+// with: for that long an end that computes may not come to read.
+const quickest = 10 * time.Millisecond
 
 // consume counts what the reader took and gives credit for it, with the lock
 // held.
