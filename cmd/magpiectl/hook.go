@@ -32,7 +32,7 @@ func newHookCommand(e *env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { <-cmd.Context().Done(); return nil },
 	}
 	hook := &cobra.Command{Use: "hook", Short: "What the chart runs", Hidden: true}
-	hook.AddCommand(wait, sleep)
+	hook.AddCommand(wait, sleep, newRetireCommand(e))
 	return hook
 }
 
