@@ -197,6 +197,27 @@ webhooks:
 	kubectl(t, "delete", "configmap", "-l", "e2e=deny")
 }
 
+// TestTunnelAggregatedAPI moves metrics-server, an API server of its own, to a
+// shop: the API server passes requests on to it there.
+func TestTunnelAggregatedAPI(t *testing.T) {
+	lab(t, "install", "metrics-server")
+	move := func(label, value string) {
+		t.Helper()
+		kubectl(t, "-n", "kube-system", "patch", "deployment", "metrics-server", "--type=json", "-p",
+			fmt.Sprintf(`[{"op":"replace","path":"/spec/template/spec/nodeSelector","value":{%q:%q}}]`, label, value))
+	}
+	move("kubernetes.io/hostname", "a-2")
+	t.Cleanup(func() { move("apps.openyurt.io/nodepool", "cloud") })
+	kubectl(t, "-n", "kube-system", "rollout", "status", "deployment/metrics-server", "--timeout=90s")
+	within(t, time.Minute, func() error {
+		out, err := tryKubectl(t, "get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes")
+		if err == nil && !strings.Contains(out, `"name":"b-1"`) {
+			err = fmt.Errorf("of b-1 nothing is known: %s", out)
+		}
+		return err
+	})
+}
+
 // selfSigned makes a server's key and certificate as PEM.
 func selfSigned(t *testing.T, name string) (key, cert []byte) {
 	t.Helper()

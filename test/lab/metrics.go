@@ -41,10 +41,8 @@ func (l *Lab) installMetrics(ctx context.Context) error {
 		return err
 	}
 	for _, h := range workers() {
-		if h.Type == "cloud" {
-			if err := l.importImage(ctx, h.Name, tar); err != nil {
-				return err
-			}
+		if err := l.importImage(ctx, h.Name, tar); err != nil {
+			return err
 		}
 	}
 	entries, err := l.clusterIP(ctx, "kube-system", "magpie-gateway-entries")
