@@ -364,6 +364,25 @@ func TestCut(t *testing.T) {
 	}
 }
 
+// wrapped is what an entry makes of a connection of which it has read a bit.
+type wrapped struct{ stream.Conn }
+
+func (w wrapped) NetConn() net.Conn { return w.Conn }
+
+// TestCutBelow reaches the socket below whatever an entry put on it.
+func TestCutBelow(t *testing.T) {
+	w := newWorld(t, settings{})
+	near, far := pair(t)
+	under := wrapped{wrapped{far.(stream.Conn)}} //nolint:forcetypeassert // it is TCP
+	c := w.open(t)
+	go func() { _, _, _ = stream.Splice(t.Context(), under, c, time.Now) }()
+	say(t, near, "half")
+	w.cut()
+	if _, err := near.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the caller reads %v", err)
+	}
+}
+
 // TestCallerCuts makes the agent cut the service's connection when the caller's
 // breaks, though the service says nothing that could fail.
 func TestCallerCuts(t *testing.T) {

@@ -163,7 +163,11 @@ func cut(c net.Conn) {
 		return
 	}
 	raw := c
-	if under, ok := c.(interface{ NetConn() net.Conn }); ok {
+	for {
+		under, ok := raw.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
 		raw = under.NetConn()
 	}
 	if l, ok := raw.(interface{ SetLinger(int) error }); ok {
