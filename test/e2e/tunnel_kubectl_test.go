@@ -20,6 +20,8 @@ import (
 // TestKubectl does on every node what a person does with kubectl. The API
 // server has no other way to an edge node than the O&M tunnel.
 func TestKubectl(t *testing.T) {
+	// A reboot since they were made has taken the logs of first lives along.
+	kubectl(t, "delete", "pods", "-l", "app=subject", "--now")
 	prepareSubjects(t)
 	for _, node := range workers() {
 		t.Run(node, func(t *testing.T) {
