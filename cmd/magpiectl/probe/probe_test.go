@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -96,6 +97,16 @@ func TestLateAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", c.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			_, _ = io.Copy(conn, conn)
+		}
+	}()
 	go func() {
 		buf := make([]byte, 2048)
 		for i := 0; ; i++ {
@@ -110,7 +121,7 @@ func TestLateAnswer(t *testing.T) {
 		}
 	}()
 	r := probe.Run(t.Context(), []probe.Target{{Kind: probe.KindName, Addr: c.LocalAddr().String()}}, 3*time.Second)
-	if r.Checks[0].UDP == 0 {
+	if r.Checks[0].TCP == 0 || r.Checks[0].UDP == 0 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -78,6 +78,12 @@ func micros(d time.Duration) int64 {
 	return int64((d + time.Microsecond - 1) / time.Microsecond)
 }
 
+// serviceWait is how long a new Service may take to work. Who makes it work, the
+// endpoint controller and kube-proxy, may be waiting for an API server that was
+// away a moment ago: for so long at most.
+// Source: the longest pause of a reflector in client-go, tools/cache.
+const serviceWait = 30 * time.Second
+
 // outcome is a Check before errors are numbers.
 type outcome struct {
 	tcp, udp, dns                  time.Duration
@@ -88,12 +94,14 @@ type outcome struct {
 func one(ctx context.Context, t Target, wait time.Duration) outcome {
 	var o outcome
 	addr := t.Addr
+	ready := wait // how long until it works at all
 	if t.Kind == KindName {
-		if addr, o.dns, o.dnsErr = resolve(ctx, addr, wait); o.dnsErr != nil {
+		ready = max(wait, serviceWait)
+		if addr, o.dns, o.dnsErr = resolve(ctx, addr, ready); o.dnsErr != nil {
 			return o
 		}
 	}
-	o.tcp, o.tcpErr = tcp(ctx, addr, t.Kind != KindOutside, wait)
+	o.tcp, o.tcpErr = tcp(ctx, addr, t.Kind != KindOutside, ready)
 	if t.Kind == KindOutside {
 		return o
 	}
