@@ -112,7 +112,8 @@ func one(ctx context.Context, t Target, wait time.Duration) outcome {
 	return o
 }
 
-// resolve asks the pod's own resolver, which is CoreDNS.
+// resolve asks the pod's own resolver, which is CoreDNS, until it answers or
+// wait is over: it is behind a Service, too. How long says the last attempt.
 func resolve(ctx context.Context, addr string, wait time.Duration) (string, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -120,12 +121,18 @@ func resolve(ctx context.Context, addr string, wait time.Duration) (string, time
 	if err != nil {
 		return "", 0, fmt.Errorf("resolve %s: %w", addr, err)
 	}
-	start := now()
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return "", 0, fmt.Errorf("resolve: %s", word(err))
+	reason := ""
+	for {
+		start := now()
+		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		if err == nil {
+			return net.JoinHostPort(ips[0].Unmap().String(), port), now().Sub(start), nil
+		}
+		reason = telling(reason, err)
+		if !sleep(ctx, 500*time.Millisecond) {
+			return "", 0, fmt.Errorf("resolve: %s", reason)
+		}
 	}
-	return net.JoinHostPort(ips[0].Unmap().String(), port), now().Sub(start), nil
 }
 
 // tcp connects and, if the other side echoes, measures the best of three round
