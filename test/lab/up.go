@@ -60,6 +60,7 @@ func Up(ctx context.Context, opt Options) (*Lab, error) {
 		{"wait for nodes", u.waitNodes},
 		{"wait for the cluster's DNS", u.waitDNS},
 		{"lead the API server through the tunnel", u.egress},
+		{"wait until CoreDNS has caught up", u.waitServices},
 	} {
 		done := opt.Show.Step(s.what, 0, 0)
 		err := s.do(ctx)
