@@ -17,7 +17,7 @@ func (u *upping) waitServices(ctx context.Context) error {
 	if !u.hasChart() {
 		return nil
 	}
-	name := "caught-up-" + strconv.FormatInt(time.Now().UnixNano(), 36) //nolint:forbidigo // a name nobody remembers
+	name := "caught-up-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	if _, err := u.Kubectl(ctx, "create", "service", "clusterip", name, "--tcp=53:53"); err != nil {
 		return err
 	}
