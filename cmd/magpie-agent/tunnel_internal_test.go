@@ -415,9 +415,6 @@ func values(t *testing.T, r *prometheus.Registry, name string) map[string]float6
 // TestTunnelReconnectStorm: 200 agents lose their gateway, and are all back
 // soon after its return.
 func TestTunnelReconnectStorm(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
 	const agents = 200
 	c := newCloud(t)
 	g := c.start("g1", "")
