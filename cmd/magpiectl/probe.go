@@ -36,7 +36,7 @@ func newProbeCommand(e *env) *cobra.Command {
 		},
 	}
 	serve.Flags().IntVar(&port, "port", probe.Port, "port, TCP and UDP")
-	var wait time.Duration
+	var wait probe.Waits
 	var result string
 	run := &cobra.Command{
 		Use:     "run TARGET...",
@@ -65,7 +65,8 @@ func newProbeCommand(e *env) *cobra.Command {
 			return errors.Join(err, f.Close())
 		},
 	}
-	run.Flags().DurationVar(&wait, "wait", 3*time.Second, "how long each probe may take")
+	run.Flags().DurationVar(&wait.Check, "wait", 3*time.Second, "how long each probe may take")
+	run.Flags().DurationVar(&wait.Service, "service-wait", probe.ServiceWait, "how long a Service may take to work")
 	run.Flags().StringVar(&result, "result", "/dev/termination-log", "file to write the report to")
 	cmd.AddCommand(serve, run)
 	return cmd

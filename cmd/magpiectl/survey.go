@@ -58,7 +58,7 @@ func (s *survey) run(ctx context.Context) ([]matrix.Node, []matrix.Probed, []mat
 	if err := s.create(ctx, pods); err != nil {
 		return nil, nil, nil, err
 	}
-	servers, err := s.await(ctx, "echo", len(pods), func(p corev1.Pod) bool {
+	servers, err := s.await(ctx, "echo", len(pods), s.flags.start, func(p corev1.Pod) bool {
 		return p.Status.Phase == corev1.PodRunning && len(p.Status.PodIPs) > 0
 	})
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *survey) probe(ctx context.Context, nodes []matrix.Node, targets []probe
 	if err := s.create(ctx, pods); err != nil {
 		return nil, err
 	}
-	done, err := s.await(ctx, "probe", len(pods), func(p corev1.Pod) bool {
+	done, err := s.await(ctx, "probe", len(pods), s.flags.start+probe.ServiceWait, func(p corev1.Pod) bool {
 		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 	})
 	for i := range probed {
@@ -214,8 +214,8 @@ func (s *survey) create(ctx context.Context, pods []*corev1.Pod) error {
 
 // await looks at the pods of a role until all are as they should be or the
 // time for it is over, and returns them by their number.
-func (s *survey) await(ctx context.Context, role string, n int, done func(corev1.Pod) bool) (map[int]corev1.Pod, error) {
-	end := s.env.now().Add(s.flags.start)
+func (s *survey) await(ctx context.Context, role string, n int, within time.Duration, done func(corev1.Pod) bool) (map[int]corev1.Pod, error) {
+	end := s.env.now().Add(within)
 	for {
 		list, err := s.client.CoreV1().Pods(probeNamespace).List(ctx, metav1.ListOptions{LabelSelector: labelRole + "=" + role})
 		if err != nil {

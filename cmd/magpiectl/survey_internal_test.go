@@ -75,7 +75,7 @@ func (k kubelets) start(ctx context.Context, t *testing.T, p *corev1.Pod, n int)
 				targets = append(targets, target)
 			}
 		}
-		b, err := probe.Encode(probe.Run(ctx, targets, time.Second))
+		b, err := probe.Encode(probe.Run(ctx, targets, probe.Waits{Check: time.Second, Service: time.Second}))
 		if err != nil {
 			t.Error(err)
 		}

@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,7 +108,7 @@ func onMachine(t *testing.T, dir, ca, run string) string {
 		"bash", "-c", string(text)+"\n"+run)
 	cmd.Env = []string{
 		"PATH=" + bin + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C",
-		"WORK=" + work, "PKI=" + dir, "SERVER=" + exe,
+		"WORK=" + work, "PKI=" + dir, "SERVER=" + exe, "TMPDIR=" + work, // of scripts that are killed, too
 	}
 	cmd.Dir = work
 	cmd.WaitDelay = time.Second
@@ -115,7 +116,7 @@ func onMachine(t *testing.T, dir, ca, run string) string {
 	if err != nil {
 		t.Fatalf("machine: %v\n%s", err, out)
 	}
-	return stable(string(out))
+	return stable(strings.ReplaceAll(string(out), work, "/tmp"))
 }
 
 func script(t *testing.T, file string, p join.Params) {

@@ -47,7 +47,7 @@ func TestRunAndServe(t *testing.T) {
 		{Kind: probe.KindPod, Addr: addr},
 		{Kind: probe.KindOutside, Addr: addr},
 		{Kind: probe.KindName, Addr: "127.0.0.1:" + fmt.Sprint(port)},
-	}, 2*time.Second)
+	}, probe.Waits{Check: 2 * time.Second, Service: 2 * time.Second})
 	if len(r.Errors) > 0 {
 		t.Fatalf("errors: %q", r.Errors)
 	}
@@ -79,7 +79,7 @@ func TestNobodyThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	r := probe.Run(t.Context(), []probe.Target{{Kind: probe.KindPod, Addr: addr}}, 600*time.Millisecond)
+	r := probe.Run(t.Context(), []probe.Target{{Kind: probe.KindPod, Addr: addr}}, probe.Waits{Check: 600 * time.Millisecond})
 	if took := time.Since(start); took > 3*time.Second {
 		t.Errorf("took %s", took)
 	}
@@ -120,7 +120,7 @@ func TestLateAnswer(t *testing.T) {
 			_, _ = c.WriteTo(buf[:n], from)
 		}
 	}()
-	r := probe.Run(t.Context(), []probe.Target{{Kind: probe.KindName, Addr: c.LocalAddr().String()}}, 3*time.Second)
+	r := probe.Run(t.Context(), []probe.Target{{Kind: probe.KindName, Addr: c.LocalAddr().String()}}, probe.Waits{Check: 3 * time.Second, Service: 3 * time.Second})
 	if r.Checks[0].TCP == 0 || r.Checks[0].UDP == 0 {
 		t.Errorf("%+v", r)
 	}

@@ -46,9 +46,20 @@ func ParseTarget(s string) (Target, error) {
 // network and not of a queue in this process.
 const atOnce = 6
 
-// Run probes every target and returns a Check for each. wait bounds each of a
-// target's checks: long enough for a link that has to shake hands first.
-func Run(ctx context.Context, targets []Target, wait time.Duration) Report {
+// Waits bound a prober's patience.
+type Waits struct {
+	Check   time.Duration // for each check of a target: long enough for a link that has to shake hands first
+	Service time.Duration // for a name, from the first question to the first answer of what it stands for
+}
+
+// ServiceWait is how long a new Service may take to work. Who makes it work, the
+// endpoint controller and kube-proxy, may be waiting for an API server that was
+// away a moment ago: for so long at most.
+// Source: the longest pause of a reflector in client-go, tools/cache.
+const ServiceWait = 30 * time.Second
+
+// Run probes every target and returns a Check for each.
+func Run(ctx context.Context, targets []Target, wait Waits) Report {
 	r := Report{Checks: make([]Check, len(targets))}
 	var mu sync.Mutex // guards r
 	var wg sync.WaitGroup
@@ -78,12 +89,6 @@ func micros(d time.Duration) int64 {
 	return int64((d + time.Microsecond - 1) / time.Microsecond)
 }
 
-// serviceWait is how long a new Service may take to work. Who makes it work, the
-// endpoint controller and kube-proxy, may be waiting for an API server that was
-// away a moment ago: for so long at most.
-// Source: the longest pause of a reflector in client-go, tools/cache.
-const serviceWait = 30 * time.Second
-
 // outcome is a Check before errors are numbers.
 type outcome struct {
 	tcp, udp, dns                  time.Duration
@@ -91,23 +96,24 @@ type outcome struct {
 	tcpErr, udpErr, dnsErr, mtuErr error
 }
 
-func one(ctx context.Context, t Target, wait time.Duration) outcome {
+func one(ctx context.Context, t Target, wait Waits) outcome {
 	var o outcome
 	addr := t.Addr
-	ready := wait // how long until it works at all
+	ready := wait.Check // how long until it works at all
 	if t.Kind == KindName {
-		ready = max(wait, serviceWait)
-		if addr, o.dns, o.dnsErr = resolve(ctx, addr, ready); o.dnsErr != nil {
+		end := now().Add(wait.Service)
+		if addr, o.dns, o.dnsErr = resolve(ctx, addr, wait.Service); o.dnsErr != nil {
 			return o
 		}
+		ready = max(wait.Check, end.Sub(now()))
 	}
 	o.tcp, o.tcpErr = tcp(ctx, addr, t.Kind != KindOutside, ready)
 	if t.Kind == KindOutside {
 		return o
 	}
-	o.udp, o.udpErr = udp(ctx, addr, wait)
+	o.udp, o.udpErr = udp(ctx, addr, wait.Check)
 	if t.Kind == KindPod && o.udpErr == nil {
-		o.mtu, o.passes, o.mtuErr = FullMTU(ctx, addr, wait)
+		o.mtu, o.passes, o.mtuErr = FullMTU(ctx, addr, wait.Check)
 	}
 	return o
 }
