@@ -56,7 +56,8 @@ var layers = []layer{
 	// 3: doors.
 	{dir: "kernel", ours: "plan", others: "*"},
 	{dir: "cluster", ours: below + " tunnel/identity tunnel/directory", others: "*"},
-	{dir: "hub", ours: "api/... fleet topology", others: "*"},
+	{dir: "hub", ours: below + " topology", others: "*"},
+	{dir: "hub/serve", ours: "api/... hub", others: "*"},
 	{dir: "cni/socket", ours: "cni cni/shim"},
 	{dir: "cni/disk", ours: "cni"},
 	{dir: "eni/cloud", ours: "eni", others: "*"},
@@ -100,8 +101,8 @@ var doors = []struct{ module, places, why string }{
 	{"golang.zx2c4.com/wireguard/wgctrl", "kernel test/...", "only kernel configures WireGuard"},
 	{"golang.org/x/sys/unix", "kernel test/...", "only kernel makes system calls"},
 	{"golang.zx2c4.com/wireguard", "kernel tunnel/wire test/...", "only doors open sockets and devices"},
-	{"k8s.io/client-go", "cluster hub cmd/... test/...", "only cluster and hub talk to the API server"},
-	{"sigs.k8s.io/controller-runtime", "cluster hub cmd/... test/...", "only cluster and hub talk to the API server"},
+	{"k8s.io/client-go", "cluster hub/... cmd/... test/...", "only cluster and hub talk to the API server"},
+	{"sigs.k8s.io/controller-runtime", "cluster hub/... cmd/... test/...", "only cluster and hub talk to the API server"},
 }
 
 func TestImports(t *testing.T) {
@@ -162,6 +163,9 @@ func TestLayersRefuse(t *testing.T) {
 		{"kernel", module + "fleet"},
 		{"kernel", "k8s.io/client-go/kubernetes"},
 		{"cluster", "github.com/vishvananda/netlink"},
+		{"hub", module + "cluster"},
+		{"hub", module + "hub/serve"},
+		{"hub/serve", module + "topology"},
 		{"cluster", module + "cmd/magpie-agent"},
 		{"cmd/magpie-agent", "golang.org/x/sys/unix"},
 		{"cmd/magpie-agent", module + "cmd/magpie-manager"},
