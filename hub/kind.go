@@ -3,8 +3,12 @@
 package hub
 
 import (
+	"cmp"
+	"strconv"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -68,3 +72,62 @@ type Event struct {
 	// Version is Item.Version. No two events have the same.
 	Version uint64
 }
+
+// key names an object of a kind.
+type key struct{ namespace, name string }
+
+func keyOf(o metav1.Object) key { return key{o.GetNamespace(), o.GetName()} }
+
+func (k key) compare(l key) int {
+	return cmp.Or(cmp.Compare(k.namespace, l.namespace), cmp.Compare(k.name, l.name))
+}
+
+func (k key) String() string {
+	if k.namespace == "" {
+		return k.name
+	}
+	return k.namespace + "/" + k.name
+}
+
+// empty returns an object of the kind, to read into.
+func (k Kind) empty() Object {
+	switch k {
+	case Services:
+		return &corev1.Service{}
+	case EndpointSlices:
+		return &discoveryv1.EndpointSlice{}
+	case Endpoints:
+		return &corev1.Endpoints{} //nolint:staticcheck // old clients read Endpoints
+	default:
+		return &corev1.Node{}
+	}
+}
+
+// at returns o with another resourceVersion. The copy is shallow: what lies
+// deeper is immutable and shared.
+func at(o Object, version string) Object {
+	var out Object
+	switch o := o.(type) {
+	case *corev1.Service:
+		c := *o
+		out = &c
+	case *discoveryv1.EndpointSlice:
+		c := *o
+		out = &c
+	case *corev1.Endpoints: //nolint:staticcheck // old clients read Endpoints
+		c := *o
+		out = &c
+	case *corev1.Node:
+		c := *o
+		out = &c
+	default:
+		panic("hub: an object of no kind of the hub is stored")
+	}
+	out.SetResourceVersion(version)
+	return out
+}
+
+// same reports whether two objects differ in nothing but resourceVersion.
+func same(a, b Object) bool { return equality.Semantic.DeepEqual(at(a, ""), at(b, "")) }
+
+func format(version uint64) string { return strconv.FormatUint(version, 10) }

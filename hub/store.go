@@ -5,12 +5,13 @@ package hub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/topology"
@@ -26,6 +27,10 @@ var (
 	// ErrTooNew is returned for a version that does not exist yet.
 	ErrTooNew = errors.New("version is too new")
 )
+
+// defaultWindow is how many events of a kind are kept if nobody says: a few
+// minutes of a large cluster's ordinary changes.
+const defaultWindow = 2048
 
 // Options are what a Store is made of.
 type Options struct {
@@ -48,79 +53,147 @@ type Options struct {
 	// of them at once is no reason to list again.
 	Window int
 	// Note, which may be nil, is called for a Service whose topology annotation
-	// says nothing known, once for each value. It must not call the Store.
+	// says nothing known, once for each value. It must return soon.
 	Note func(*corev1.Service, plan.Note)
 }
 
 // Store keeps the truth and what is shown of it. All methods may be called at
 // any time from any goroutine.
 type Store struct {
-	o Options
+	o    Options
+	line *line
+	wake chan struct{} // tells Run that a kind is wanted
+
+	mu      sync.Mutex
+	version uint64 // of the last event
+	shelves map[Kind]*shelf
+	place   topology.Place // its PoolOf is Store.poolOf
+	placed  bool
+	// pools are the answers of poolOf at this place, to compare with those at
+	// the next.
+	pools  map[string]string
+	poolOf func(string) string
+	// slices are the EndpointSlices of each Service.
+	slices map[key]map[key]struct{}
+	notes  []noted // for Options.Note when mu is free
+}
+
+// noted is a note on a Service.
+type noted struct {
+	service *corev1.Service
+	note    plan.Note
 }
 
 // New returns a Store that knows nothing yet.
-func New(o Options) *Store { return &Store{o: o} }
-
-// Run keeps the truth up to date until ctx ends, and on disk what is newest of
-// it. It returns an error only when it cannot begin.
-func (s *Store) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+func New(o Options) *Store {
+	if o.Window <= 0 {
+		o.Window = defaultWindow
+	}
+	s := &Store{
+		o: o, line: newLine(o), wake: make(chan struct{}, 1),
+		// Milliseconds leave room for a million events each before two processes
+		// could give the same number to different things.
+		version: uint64(max(0, o.Now().UnixMilli())) << 20, //nolint:gosec // not negative
+		shelves: map[Kind]*shelf{}, pools: map[string]string{}, slices: map[key]map[key]struct{}{},
+	}
+	for _, k := range Kinds() {
+		s.shelves[k] = newShelf(k)
+	}
+	return s
 }
 
-// Place says where the node stands. It is called before anything that depends
-// on it is shown, and again whenever a node or a pool may have moved; PoolOf
-// must go on giving the same answers afterwards. Everything affected is
-// filtered again before it returns.
-func (s *Store) Place(topology.Place) {}
+// unlock ends a change: who waits for news is woken, and notes are handed out.
+func (s *Store) unlock() {
+	for _, sh := range s.shelves {
+		sh.journal.ring()
+	}
+	notes := s.notes
+	s.notes = nil
+	s.mu.Unlock()
+	for _, n := range notes {
+		s.o.Note(n.service, n.note)
+	}
+}
 
-// Into returns where a reflector puts what it reads of a kind. Run's reflectors
-// use it; so does whoever fills a Store by hand.
-func (s *Store) Into(Kind) cache.ReflectorStore { return nil }
+// reading returns the shelf of a kind, and sees to it that somebody fills it.
+// s.mu is held.
+func (s *Store) reading(k Kind) (*shelf, error) {
+	sh := s.shelves[k]
+	if sh == nil {
+		return nil, fmt.Errorf("kind %s is not kept", k.Name)
+	}
+	if !sh.wanted {
+		sh.wanted = true
+		select {
+		case s.wake <- struct{}{}:
+		default: // Run has not looked since the last one
+		}
+	}
+	if !sh.isReady {
+		return sh, fmt.Errorf("%s: %w", k.Resource, ErrNotReady)
+	}
+	return sh, nil
+}
 
 // List returns everything of a kind, sorted by namespace and name, and the
 // version at which that was so. The slice is shared: it must not be changed.
-func (s *Store) List(Kind) ([]Item, uint64, error) { return nil, 0, ErrNotReady }
+func (s *Store) List(k Kind) ([]Item, uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sh, err := s.reading(k)
+	if err != nil {
+		return nil, 0, err
+	}
+	return sh.items(), s.version, nil
+}
 
 // Get returns one object as this node sees it, nil if it sees none. Other than
 // in List its resourceVersion is the API server's own, so that what is read can
 // be written back.
-func (s *Store) Get(_ Kind, _, _ string) (Object, error) { return nil, ErrNotReady }
-
-// Watch returns the events of a kind after a version. It returns ErrGone,
-// ErrTooNew or ErrNotReady.
-func (s *Store) Watch(Kind, uint64) (*Watch, error) { return nil, ErrNotReady }
-
-// Follow is List and Watch in one step: the Watch goes on from the list.
-func (s *Store) Follow(Kind) ([]Item, uint64, *Watch, error) { return nil, 0, nil, ErrNotReady }
+func (s *Store) Get(k Kind, namespace, name string) (Object, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sh, err := s.reading(k)
+	if err != nil {
+		return nil, err
+	}
+	e := sh.objects[key{namespace, name}]
+	if e == nil || e.shown.Object == nil {
+		return nil, nil
+	}
+	return at(e.shown.Object, e.truth.GetResourceVersion()), nil
+}
 
 // Wait returns when List of a kind would not return ErrNotReady, or with the
 // error of ctx.
-func (s *Store) Wait(ctx context.Context, _ Kind) error {
-	<-ctx.Done()
-	return ctx.Err()
+func (s *Store) Wait(ctx context.Context, k Kind) error {
+	s.mu.Lock()
+	sh, err := s.reading(k)
+	s.mu.Unlock()
+	if !errors.Is(err, ErrNotReady) {
+		return err
+	}
+	select {
+	case <-sh.ready:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s: %w", k.Resource, ctx.Err())
+	}
 }
 
 // Online reports whether the API server answers. It is false until it has.
-func (s *Store) Online() bool { return false }
+func (s *Store) Online() bool { return s.line.online() }
 
 // LastHeard returns when the API server last said anything; zero: never.
-func (s *Store) LastHeard() time.Time { return time.Time{} }
+func (s *Store) LastHeard() time.Time { return s.line.last() }
 
 // Stats returns figures of every kind, in the order of Kinds.
-func (s *Store) Stats() []Stats { return nil }
-
-// Stats are figures of one kind.
-type Stats struct {
-	Kind Kind
-	// Objects are in the truth, Shown are those that this node sees.
-	Objects, Shown int
-	// Ready means that List answers; Stale, that it does so from disk.
-	Ready, Stale bool
-	// Watchers are the Watches that are not closed.
-	Watchers int
-	// Events were made, and Gone readers told to list again, since the start.
-	Events, Gone uint64
-	// Heard is when the API server last said anything about this kind.
-	Heard time.Time
+func (s *Store) Stats() []Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Stats
+	for _, k := range Kinds() {
+		out = append(out, s.shelves[k].stats())
+	}
+	return out
 }
