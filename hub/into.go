@@ -78,9 +78,13 @@ func (t target) change(o any, how func(*shelf, Object)) error {
 	return nil
 }
 
-// Replace takes over a whole list. Only the API server's own complete answer
-// comes here, so an empty one is the truth, too.
-func (t target) Replace(list []any, _ string) error {
+// Replace takes over a whole list. Only a complete answer of the API server
+// comes here, so an empty one is the truth, too; but one without a version is
+// no answer of an API server, whoever sat between.
+func (t target) Replace(list []any, version string) error {
+	if version == "" {
+		return fmt.Errorf("list of %s has no resourceVersion", t.sh.kind.Resource)
+	}
 	objects := make([]Object, 0, len(list))
 	for _, o := range list {
 		obj, err := t.trim(o)

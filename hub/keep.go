@@ -29,7 +29,6 @@ func (s *Store) keep(ctx context.Context, sh *shelf) {
 	}
 	select {
 	case <-ctx.Done():
-		return
 	case <-sh.fresh:
 	case <-time.After(patience):
 		s.load(sh)
@@ -41,7 +40,6 @@ func (s *Store) keep(ctx context.Context, sh *shelf) {
 		case <-sh.dirty:
 			sleep(ctx, d.gap())
 			d.save()
-			continue
 		}
 	}
 	select {
@@ -89,7 +87,7 @@ func (d *disk) gap() time.Duration {
 }
 
 // save writes the truth. A full disk costs the next start its memory, not this
-// process its work: it is said once, and tried again with the next change.
+// process its work: it is said once, and tried again.
 func (d *disk) save() {
 	d.s.mu.Lock()
 	for len(d.sh.dirty) > 0 { // what comes from here on is not in it

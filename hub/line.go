@@ -52,25 +52,8 @@ func (l *line) hear() time.Time {
 	return now
 }
 
-// outcome takes that of one request. A refusal is an answer; what a load
-// balancer says in place of the server is none, and a caller who gives up early
-// says nothing.
-func (l *line) outcome(ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	var status apierrors.APIStatus
-	if err != nil && errors.As(err, &status) {
-		switch status.Status().Code {
-		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		default:
-			err = nil
-		}
-	}
-	if err == nil {
-		l.hear()
-		return
-	}
+// lose notes that a request had no answer.
+func (l *line) lose(err error) {
 	l.mu.Lock()
 	was := l.lost
 	l.lost = true
@@ -80,20 +63,54 @@ func (l *line) outcome(ctx context.Context, err error) {
 	}
 }
 
-// overheard lists and watches, and a line hears the outcomes.
+// overheard lists and watches one kind, and its line hears the outcomes. One
+// goroutine uses it, a reflector.
 type overheard struct {
 	*cache.ListWatch
-	line *line
+	line    *line
+	kind    Kind
+	refused metav1.StatusReason // as last said
 }
 
-func (o overheard) ListWithContext(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+func (o *overheard) ListWithContext(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 	list, err := o.ListWatch.ListWithContext(ctx, opts)
-	o.line.outcome(ctx, err)
+	o.outcome(ctx, err)
 	return list, err
 }
 
-func (o overheard) WatchWithContext(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+func (o *overheard) WatchWithContext(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 	w, err := o.ListWatch.WatchWithContext(ctx, opts)
-	o.line.outcome(ctx, err)
+	o.outcome(ctx, err)
 	return w, err
+}
+
+// outcome takes that of one request. A refusal is an answer; what a load
+// balancer says in place of the server is none, and a caller who gives up early
+// says nothing.
+func (o *overheard) outcome(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	var answer apierrors.APIStatus
+	if err != nil && !errors.As(err, &answer) {
+		o.line.lose(err)
+		return
+	}
+	var status metav1.Status
+	if err != nil {
+		status = answer.Status()
+	}
+	switch status.Code {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		if !apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) { // 504, too
+			o.line.lose(err)
+			return
+		}
+	}
+	o.line.hear()
+	ordinary := err == nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsTimeout(err)
+	if !ordinary && status.Reason != o.refused {
+		o.line.log.Warn("api server refuses what the hub reads", "kind", o.kind.Resource, "err", err)
+	}
+	o.refused = status.Reason
 }

@@ -6,13 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -81,31 +79,11 @@ func (s *Store) reflector(k Kind) (func(context.Context), error) {
 		selector = fields.OneTermEqualSelector(metav1.ObjectNameField, s.o.Node)
 	}
 	lw := cache.NewListWatchFromClient(client, k.Resource, metav1.NamespaceAll, selector)
-	r := cache.NewReflectorWithOptions(overheard{lw, s.line}, k.empty(), s.Into(k), cache.ReflectorOptions{
+	r := cache.NewReflectorWithOptions(&overheard{ListWatch: lw, line: s.line, kind: k}, k.empty(), s.Into(k), cache.ReflectorOptions{
 		Name:    "hub " + k.Resource,
 		Backoff: &wait.Backoff{Duration: time.Second / 2, Factor: 2, Jitter: 1, Steps: 6, Cap: longestPause},
 	})
-	trouble := "" // said last; one goroutine runs a reflector
-	r.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
-		if told := s.complain(ctx, k, err, trouble); told != "" {
-			trouble = told
-		}
-	})
 	return r.RunWithContext, nil
-}
-
-// complain says once what keeps a kind from being read, if the API server
-// answers and refuses; that it does not answer, the line says.
-func (s *Store) complain(ctx context.Context, k Kind, err error, last string) string {
-	var status apierrors.APIStatus
-	if ctx.Err() != nil || errors.Is(err, io.EOF) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || !errors.As(err, &status) {
-		return ""
-	}
-	text := string(status.Status().Reason)
-	if text != last {
-		s.o.Log.Warn("api server refuses what the hub reads", "kind", k.Resource, "err", err)
-	}
-	return text
 }
 
 // clientOf makes a client of one kind. Client-go's own typed clients would link

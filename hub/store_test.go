@@ -321,6 +321,9 @@ func TestStrangers(t *testing.T) {
 	if err := s.Into(hub.Services).Replace([]any{service("a"), "b"}, "1"); err == nil {
 		t.Error("a string is kept among Services")
 	}
+	if err := s.Into(hub.Services).Replace(nil, ""); err == nil {
+		t.Error("a list without a version is believed")
+	}
 	if st := s.Stats()[0]; st.Objects != 0 || st.Ready {
 		t.Errorf("half of a list was taken: %+v", st)
 	}
