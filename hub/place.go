@@ -14,30 +14,35 @@ import (
 // Place says where the node stands. It is called before anything that depends
 // on it is shown, and again whenever a node or a pool may have moved; PoolOf
 // must go on giving the same answers afterwards. Everything affected is
-// filtered again before it returns.
+// filtered again before it returns. The node is Options.Node whatever p says.
 func (s *Store) Place(p topology.Place) {
 	s.mu.Lock()
 	defer s.unlock()
-	own := !s.placed || p.Node != s.place.Node || p.Pool != s.place.Pool
+	p.Node = s.o.Node
+	fences := p.Pool != s.place.Pool // they look at nothing else
+	unasked := s.place.Pool == ""    // who is in no pool asks for nobody's
 	moved := s.move(p)
-	if s.placed && (own || len(moved) > 0) {
-		for _, k := range Kinds() {
-			s.review(s.shelves[k], own, moved)
-		}
+	if s.placed && fences {
+		s.review(s.shelves[Services], func(Object) bool { return true })
+	}
+	if s.placed && (fences && unasked || len(moved) > 0) {
+		concerned := func(o Object) bool { return unasked || s.concerned(o, moved) }
+		s.review(s.shelves[EndpointSlices], concerned)
+		s.review(s.shelves[Endpoints], concerned)
 	}
 	s.placed = true
 	s.settle()
 }
 
-// move goes to another place and returns the nodes that have come to its pool
-// or left it, of those that were ever asked for.
+// move goes to another place and returns the nodes that are in this node's pool
+// now and were not before, or the other way round, whoever of the two has moved.
 func (s *Store) move(p topology.Place) map[string]bool {
 	s.poolOf = p.PoolOf
-	moved := map[string]bool{}
+	from, moved := s.place.Pool, map[string]bool{}
 	for node, was := range s.pools {
 		now := s.ask(node)
 		s.pools[node] = now
-		if now != was && (now == p.Pool || was == p.Pool) {
+		if (was == from && from != "") != (now == p.Pool && p.Pool != "") {
 			moved[node] = true
 		}
 	}
@@ -62,27 +67,23 @@ func (s *Store) ask(node string) string {
 	return s.poolOf(node)
 }
 
-// review shows the objects of a kind anew that a move concerns: all of them if
-// this node has moved itself, otherwise those with an endpoint that has.
-func (s *Store) review(sh *shelf, own bool, moved map[string]bool) {
-	if !sh.isReady || sh.kind == Nodes {
-		return
-	}
-	var concerned []key
+// review shows the objects of a kind anew that a move concerns.
+func (s *Store) review(sh *shelf, concerned func(Object) bool) {
+	var keys []key
 	for k, e := range sh.objects {
-		if own || s.concerns(e.truth, moved) {
-			concerned = append(concerned, k)
+		if concerned(e.truth) {
+			keys = append(keys, k)
 		}
 	}
-	slices.SortFunc(concerned, key.compare)
-	for _, k := range concerned {
+	slices.SortFunc(keys, key.compare)
+	for _, k := range keys {
 		s.show(sh, sh.objects[k])
 	}
 }
 
-// concerns reports whether an object has an endpoint on one of the nodes and is
-// for its pool only.
-func (s *Store) concerns(o Object, nodes map[string]bool) bool {
+// concerned reports whether an object has an endpoint on one of the nodes and
+// is for a pool only.
+func (s *Store) concerned(o Object, nodes map[string]bool) bool {
 	moved := func(node *string) bool { return node != nil && nodes[*node] }
 	switch o := o.(type) {
 	case *discoveryv1.EndpointSlice:

@@ -155,6 +155,29 @@ func TestAtOnce(t *testing.T) {
 	}
 }
 
+// TestPoolComes: a node that joins has no pool at first; it is alone then.
+func TestPoolComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := hub.New(options())
+		s.Place(pools{}.place("a-1"))
+		replace(t, s, hub.Services, pinned("till", byPool), service("open"), service("fenced", "nodeport.openyurt.io/listen", "-*"))
+		replace(t, s, hub.EndpointSlices, slice("till-1", "till", "a-1", "a-2", "b-1"), slice("open-1", "open", "a-2"))
+		services, inSlices := follow(t, s, hub.Services), follow(t, s, hub.EndpointSlices)
+		steps := func(p pools, wantServices, wantSlices []string) {
+			t.Helper()
+			s.Place(p.place("a-1"))
+			same(t, "services", wantServices, drain(t, services))
+			same(t, "slices", wantSlices, drain(t, inSlices))
+		}
+		same(t, "alone", []string{"open-1 a-2", "till-1 a-1"}, seen(t, s, hub.EndpointSlices))
+		steps(shops().with("a-1", ""), []string{}, []string{})
+		steps(shops(), []string{"MODIFIED fenced 0"}, []string{"MODIFIED till-1 a-1,a-2"})
+		steps(shops().with("a-1", ""), []string{"MODIFIED fenced 30080"}, []string{"MODIFIED till-1 a-1"})
+		put(t, s, hub.EndpointSlices, slice("till-2", "till", "c-1"))
+		steps(shops().with("c-1", "shop-a"), []string{"MODIFIED fenced 0"}, []string{"ADDED till-2", "MODIFIED till-1 a-1,a-2", "MODIFIED till-2 c-1"})
+	})
+}
+
 // TestMovedEndpoints: an EndpointSlice that is given to another Service is
 // pinned by that one from then on.
 func TestMovedEndpoints(t *testing.T) {
