@@ -84,7 +84,7 @@ func encode(w io.Writer, h heading, objects []Object) error {
 			return fmt.Errorf("encode %s %s: %T has no protobuf", h.Kind, keyOf(o), o)
 		}
 		n := r.Size()
-		buf = append(binary.AppendUvarint(buf[:0], uint64(n)), make([]byte, n)...) //nolint:gosec // not negative
+		buf = append(binary.AppendUvarint(buf[:0], uint64(n)), make([]byte, n)...)
 		if _, err := r.MarshalToSizedBuffer(buf[len(buf)-n:]); err != nil {
 			return fmt.Errorf("encode %s %s: %w", h.Kind, keyOf(o), err)
 		}
@@ -170,7 +170,7 @@ func decode(in *bufio.Reader, k Kind, size int64) ([]Object, error) {
 		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
-		if err != nil || n > uint64(size) { //nolint:gosec // not negative
+		if err != nil || n > uint64(size) {
 			return nil, fmt.Errorf("object %d: length %d: %w", len(out), n, errors.Join(err, io.ErrUnexpectedEOF))
 		}
 		if uint64(cap(buf)) < n {

@@ -93,7 +93,7 @@ func New(o Options) *Store {
 		o: o, line: newLine(o), wake: make(chan struct{}, 1),
 		// Milliseconds leave room for a million events each before two processes
 		// could give the same number to different things.
-		version: uint64(max(0, o.Now().UnixMilli())) << 20, //nolint:gosec // not negative
+		version: uint64(max(0, o.Now().UnixMilli())) << 20,
 		shelves: map[Kind]*shelf{}, pools: map[string]string{}, slices: map[key]map[key]struct{}{},
 	}
 	for _, k := range Kinds() {

@@ -89,50 +89,52 @@ func TestShown(t *testing.T) {
 // TestAtOnce: a change of anything that decides reaches those who are affected,
 // and nothing else is sent.
 func TestAtOnce(t *testing.T) {
-	tell := func(annotations ...string) func(*testing.T, *hub.Store) {
-		return func(t *testing.T, s *hub.Store) { put(t, s, hub.Services, service("till", annotations...)) }
+	type world struct {
+		*testing.T
+		s *hub.Store
 	}
-	place := func(p pools) func(*testing.T, *hub.Store) {
-		return func(_ *testing.T, s *hub.Store) { s.Place(p.place("a-1")) }
+	tell := func(annotations ...string) func(world) {
+		return func(w world) { put(w, w.s, hub.Services, service("till", annotations...)) }
+	}
+	place := func(p pools) func(world) {
+		return func(w world) { w.s.Place(p.place("a-1")) }
 	}
 	for _, c := range []struct {
 		name                string
-		do                  func(*testing.T, *hub.Store)
+		do                  func(world)
 		services, endpoints []string // what is sent; of slices, and with -1 taken away of Endpoints
 	}{
 		{"an annotation is taken away", tell(), []string{"MODIFIED till 30080"}, []string{"MODIFIED till-1 a-1,a-2,b-1"}},
 		{"an annotation changes", tell("openyurt.io/topologyKeys", byNode), []string{"MODIFIED till 30080"}, []string{"MODIFIED till-1 a-1"}},
 		{"another word for the same", tell("openyurt.io/topologyKeys", "kubernetes.io/zone"), []string{"MODIFIED till 30080"}, nil},
 		{"a fence", tell("openyurt.io/topologyKeys", byPool, "nodeport.openyurt.io/listen", "-shop-a,*"), []string{"MODIFIED till 0"}, nil},
-		{"nothing but a version", func(t *testing.T, s *hub.Store) {
+		{"nothing but a version", func(w world) {
 			svc := pinned("till", byPool)
 			svc.ResourceVersion = "2"
 			svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
-			put(t, s, hub.Services, svc)
-			put(t, s, hub.EndpointSlices, slice("till-1", "till", "a-1", "a-2", "b-1"))
+			put(w, w.s, hub.Services, svc)
+			put(w, w.s, hub.EndpointSlices, slice("till-1", "till", "a-1", "a-2", "b-1"))
 		}, nil, nil},
-		{"an endpoint of ours", func(t *testing.T, s *hub.Store) {
-			put(t, s, hub.EndpointSlices, slice("till-1", "till", "a-1", "b-1"))
-			put(t, s, hub.Endpoints, endpoints("till", "a-1", "b-1"))
+		{"an endpoint of ours", func(w world) {
+			put(w, w.s, hub.EndpointSlices, slice("till-1", "till", "a-1", "b-1"))
+			put(w, w.s, hub.Endpoints, endpoints("till", "a-1", "b-1"))
 		}, nil, []string{"MODIFIED till-1 a-1"}},
-		{"an endpoint elsewhere", func(t *testing.T, s *hub.Store) {
-			put(t, s, hub.EndpointSlices, slice("till-1", "till", "a-1", "a-2", "b-1", "b-2"))
-			put(t, s, hub.Endpoints, endpoints("till", "a-1", "a-2", "b-1", "b-2"))
+		{"an endpoint elsewhere", func(w world) {
+			put(w, w.s, hub.EndpointSlices, slice("till-1", "till", "a-1", "a-2", "b-1", "b-2"))
+			put(w, w.s, hub.Endpoints, endpoints("till", "a-1", "a-2", "b-1", "b-2"))
 		}, nil, nil},
 		{"a neighbour comes", place(shops().with("b-1", "shop-a")), nil, []string{"MODIFIED till-1 a-1,a-2,b-1"}},
 		{"a neighbour goes", place(shops().with("a-2", "")), nil, []string{"MODIFIED till-1 a-1"}},
 		{"somebody else moves", place(shops().with("b-1", "shop-c")), nil, nil},
 		{"nobody moves", place(shops()), nil, nil},
 		{"this node moves", place(shops().with("a-1", "shop-b")), []string{"MODIFIED fenced 30080"}, []string{"MODIFIED till-1 a-1,b-1"}},
-		{"the Service goes", func(t *testing.T, s *hub.Store) { drop(t, s, hub.Services, service("till")) },
-			[]string{"DELETED till 30080"}, []string{"DELETED till-1 a-1,a-2"}},
-		{"a Service comes", func(t *testing.T, s *hub.Store) { put(t, s, hub.Services, service("late")) },
-			[]string{"ADDED late 30080"}, []string{"ADDED late-1 b-2"}},
-		{"a slice goes", func(t *testing.T, s *hub.Store) {
-			drop(t, s, hub.EndpointSlices, slice("till-1", "till"))
-			drop(t, s, hub.Endpoints, endpoints("till"))
+		{"the Service goes", func(w world) { drop(w, w.s, hub.Services, service("till")) }, []string{"DELETED till 30080"}, []string{"DELETED till-1 a-1,a-2"}},
+		{"a Service comes", func(w world) { put(w, w.s, hub.Services, service("late")) }, []string{"ADDED late 30080"}, []string{"ADDED late-1 b-2"}},
+		{"a slice goes", func(w world) {
+			drop(w, w.s, hub.EndpointSlices, slice("till-1", "till"))
+			drop(w, w.s, hub.Endpoints, endpoints("till"))
 		}, nil, []string{"DELETED till-1 a-1,a-2"}},
-		{"a slice nobody sees goes", func(t *testing.T, s *hub.Store) { drop(t, s, hub.EndpointSlices, slice("late-1", "late")) }, nil, nil},
+		{"a slice nobody sees goes", func(w world) { drop(w, w.s, hub.EndpointSlices, slice("late-1", "late")) }, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -142,7 +144,7 @@ func TestAtOnce(t *testing.T) {
 				replace(t, s, hub.EndpointSlices, slice("till-1", "till", "a-1", "a-2", "b-1"), slice("open-1", "open", "a-2", "b-1"), slice("late-1", "late", "b-2"))
 				replace(t, s, hub.Endpoints, endpoints("till", "a-1", "a-2", "b-1"), endpoints("open", "a-2", "b-1"), endpoints("late", "b-2"))
 				services, inSlices, old := follow(t, s, hub.Services), follow(t, s, hub.EndpointSlices), follow(t, s, hub.Endpoints)
-				c.do(t, s)
+				c.do(world{t, s})
 				same(t, "services", append([]string{}, c.services...), drain(t, services))
 				same(t, "slices", append([]string{}, c.endpoints...), drain(t, inSlices))
 				want := []string{}

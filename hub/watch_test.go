@@ -33,7 +33,7 @@ func TestResume(t *testing.T) {
 		refused := func(since uint64, want error) {
 			t.Helper()
 			if w, err := s.Watch(hub.Services, since); w != nil || !errors.Is(err, want) {
-				t.Errorf("watch from start%+d: %v, want %v", int64(since-start), err, want) //nolint:gosec // near each other
+				t.Errorf("watch from start%+d: %v, want %v", int64(since-start), err, want)
 			}
 		}
 		refused(start-1, hub.ErrGone) // another process's
@@ -167,6 +167,7 @@ func TestReadersAgree(t *testing.T) {
 
 // writer does a thousand things at random.
 func writer(tb testing.TB, s *hub.Store, r *rand.Rand) {
+	tb.Helper()
 	nodes := []string{"a-1", "a-2", "b-1", "b-2"}
 	reaches := []string{byPool, byNode, "nonsense"}
 	for range 1000 {
@@ -194,6 +195,7 @@ func writer(tb testing.TB, s *hub.Store, r *rand.Rand) {
 
 // reader follows a kind until the object "end" comes, and compares.
 func reader(tb testing.TB, s *hub.Store, k hub.Kind) {
+	tb.Helper()
 	model := map[string]string{}
 	w := begin(tb, s, k, model)
 	for model["end"] == "" {
@@ -224,6 +226,7 @@ func reader(tb testing.TB, s *hub.Store, k hub.Kind) {
 }
 
 func begin(tb testing.TB, s *hub.Store, k hub.Kind, model map[string]string) *hub.Watch {
+	tb.Helper()
 	items, _, w, err := s.Follow(k)
 	if err != nil {
 		tb.Error(err)
@@ -236,6 +239,7 @@ func begin(tb testing.TB, s *hub.Store, k hub.Kind, model map[string]string) *hu
 
 // apply takes one event over, and holds that it fits what was before.
 func apply(tb testing.TB, model map[string]string, e hub.Event) {
+	tb.Helper()
 	name := e.Item.Object.GetName()
 	was, there := model[name]
 	if (e.Type == hub.Added) == there || (e.Was == nil) == there || there && describe(e.Was) != was {

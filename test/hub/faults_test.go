@@ -19,11 +19,16 @@ import (
 	"github.com/magpie-edge/magpie/hub"
 )
 
+// fault answers a request in place of the API server, or as it does but worse.
+type fault interface {
+	answer(*http.Request, http.RoundTripper) (*http.Response, error)
+}
+
 // line is the way to the API server, on which everything can happen.
 type line struct {
 	mu    sync.Mutex
-	fault func(*http.Request, http.RoundTripper) (*http.Response, error) // nil: none
-	asked int                                                            // how often with a fault
+	fault fault // nil: none
+	asked int   // how often with a fault
 	conns []net.Conn
 }
 
@@ -42,11 +47,11 @@ func (l *line) config() *rest.Config {
 }
 
 // have lets a fault begin, with the connections there are cut; nil ends it.
-func (l *line) have(fault func(*http.Request, http.RoundTripper) (*http.Response, error)) {
+func (l *line) have(f fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fault, l.asked = fault, 0
-	if fault == nil {
+	l.fault, l.asked = f, 0
+	if f == nil {
 		return
 	}
 	for _, c := range l.conns {
@@ -70,27 +75,41 @@ func (f faulty) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	f.line.mu.Unlock()
 	if fault != nil {
-		return fault(r, f.next)
+		return fault.answer(r, f.next)
 	}
 	return f.next.RoundTrip(r)
 }
 
 // says answers everything with one text.
-func says(code int, kind, body string) func(*http.Request, http.RoundTripper) (*http.Response, error) {
-	return func(r *http.Request, _ http.RoundTripper) (*http.Response, error) {
-		return &http.Response{
-			StatusCode: code, Status: http.StatusText(code), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-			Header: http.Header{"Content-Type": {kind}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
-		}, nil
-	}
+type says struct {
+	code       int
+	kind, body string
 }
 
-func refuses(*http.Request, http.RoundTripper) (*http.Response, error) {
+func (s says) answer(r *http.Request, _ http.RoundTripper) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: s.code, Status: http.StatusText(s.code), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {s.kind}}, Body: io.NopCloser(strings.NewReader(s.body)), ContentLength: int64(len(s.body)),
+	}, nil
+}
+
+// refusal is a Status of the API.
+func refusal(code int, reason string) says {
+	text := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d,"message":"on purpose"}`, reason, code)
+	return says{code, "application/json", text}
+}
+
+// refuses is a port where nobody listens.
+type refuses struct{}
+
+func (refuses) answer(*http.Request, http.RoundTripper) (*http.Response, error) {
 	return nil, errors.New("connection refused")
 }
 
 // half lets the true answer through and breaks off in it.
-func half(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+type half struct{}
+
+func (half) answer(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 	answer, err := next.RoundTrip(r)
 	if err == nil {
 		answer.Body = struct {
@@ -106,28 +125,24 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-func status(code int, reason string) string {
-	return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d,"message":"on purpose"}`, reason, code)
-}
-
 // TestFaults: whatever the API server or something in its place answers, what
 // is known stays, nobody is told otherwise, and afterwards it goes on.
 func TestFaults(t *testing.T) {
 	shop(t, "faults")
 	for i, c := range []struct {
 		name   string
-		fault  func(*http.Request, http.RoundTripper) (*http.Response, error)
+		fault  fault
 		online bool // who answers is an API server, if only with a refusal
 	}{
-		{"refused", refuses, false},
-		{"too many", says(429, "application/json", status(429, "TooManyRequests")), true},
-		{"internal error", says(500, "application/json", status(500, "InternalError")), true},
-		{"unavailable", says(503, "application/json", status(503, "ServiceUnavailable")), false},
-		{"forbidden", says(403, "application/json", status(403, "Forbidden")), true},
-		{"half a message", half, true},
-		{"no message", says(200, "application/json", ""), false},
-		{"an empty list of nobody's", says(200, "application/json", `{"items":[]}`), false},
-		{"a hotel's page", says(200, "text/html", "<html>pay here</html>"), false},
+		{"refused", refuses{}, false},
+		{"too many", refusal(429, "TooManyRequests"), true},
+		{"internal error", refusal(500, "InternalError"), true},
+		{"unavailable", refusal(503, "ServiceUnavailable"), false},
+		{"forbidden", refusal(403, "Forbidden"), true},
+		{"half a message", half{}, true},
+		{"no message", says{200, "application/json", ""}, false},
+		{"an empty list of nobody's", says{200, "application/json", `{"items":[]}`}, false},
+		{"a hotel's page", says{200, "text/html", "<html>pay here</html>"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var l line
@@ -192,7 +207,7 @@ func TestRestartAlone(t *testing.T) {
 	stop()
 	addService(t, "alone", "meanwhile")
 	var l line
-	l.have(refuses)
+	l.have(refuses{})
 	s, _ = start(t, l.config(), dir)
 	ready(t, s, hub.Services, hub.EndpointSlices)
 	if s.Online() || !s.Stats()[0].Stale {
