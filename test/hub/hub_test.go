@@ -89,15 +89,17 @@ func eventually(tb testing.TB, check func() error) {
 	}
 }
 
-// shop makes a namespace of its own with a Service, a slice and Endpoints of it.
-func shop(tb testing.TB, name string) {
+// shop makes a namespace of its own with a Service, a slice and Endpoints of it,
+// and returns its name.
+func shop(tb testing.TB) string {
 	tb.Helper()
 	ctx, c := tb.Context(), client(tb)
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	_, err := c.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "shop-"}}
+	ns, err := c.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
 	if err != nil {
 		tb.Fatal(err)
 	}
+	name := ns.Name
 	addService(tb, name, "till")
 	on, other := "a-1", "b-1"
 	slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "till-1", Labels: map[string]string{discoveryv1.LabelServiceName: "till"}}}
@@ -116,6 +118,7 @@ func shop(tb testing.TB, name string) {
 		_ = c.DiscoveryV1().EndpointSlices(name).Delete(ctx, "till-1", metav1.DeleteOptions{})
 		_ = c.CoreV1().Endpoints(name).Delete(ctx, "till", metav1.DeleteOptions{})
 	})
+	return name
 }
 
 func addService(tb testing.TB, namespace, name string) {
@@ -158,7 +161,7 @@ func find(s *hub.Store, k hub.Kind, namespace, name string) (hub.Object, error) 
 // managedFields, and it follows. Of nodes it has the own one.
 func TestKept(t *testing.T) {
 	ctx, c := t.Context(), client(t)
-	shop(t, "kept")
+	ns := shop(t)
 	for _, n := range []string{"a-1", "b-1"} {
 		if _, err := c.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n}}, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
@@ -170,9 +173,9 @@ func TestKept(t *testing.T) {
 	if !s.Online() || time.Since(s.LastHeard()) > time.Minute {
 		t.Errorf("online %v, heard %s", s.Online(), s.LastHeard())
 	}
-	svc, err1 := c.CoreV1().Services("kept").Get(ctx, "till", metav1.GetOptions{})
-	slice, err2 := c.DiscoveryV1().EndpointSlices("kept").Get(ctx, "till-1", metav1.GetOptions{})
-	old, err3 := c.CoreV1().Endpoints("kept").Get(ctx, "till", metav1.GetOptions{})
+	svc, err1 := c.CoreV1().Services(ns).Get(ctx, "till", metav1.GetOptions{})
+	slice, err2 := c.DiscoveryV1().EndpointSlices(ns).Get(ctx, "till-1", metav1.GetOptions{})
+	old, err3 := c.CoreV1().Endpoints(ns).Get(ctx, "till", metav1.GetOptions{})
 	node, err4 := c.CoreV1().Nodes().Get(ctx, "a-1", metav1.GetOptions{})
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
@@ -187,19 +190,19 @@ func TestKept(t *testing.T) {
 	if items, _, err := s.List(hub.Nodes); len(items) != 1 || err != nil {
 		t.Errorf("%d nodes, %v", len(items), err)
 	}
-	pin(t, "kept", "till", "kubernetes.io/hostname")
+	pin(t, ns, "till", "kubernetes.io/hostname")
 	eventually(t, func() error {
-		o, err := find(s, hub.EndpointSlices, "kept", "till-1")
+		o, err := find(s, hub.EndpointSlices, ns, "till-1")
 		if slice, ok := o.(*discoveryv1.EndpointSlice); err == nil && (!ok || len(slice.Endpoints) != 1) {
 			return fmt.Errorf("not pinned: %v", o)
 		}
 		return err
 	})
-	if err := c.CoreV1().Services("kept").Delete(ctx, "till", metav1.DeleteOptions{}); err != nil {
+	if err := c.CoreV1().Services(ns).Delete(ctx, "till", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() error {
-		if o, err := s.Get(hub.Services, "kept", "till"); o != nil || err != nil {
+		if o, err := s.Get(hub.Services, ns, "till"); o != nil || err != nil {
 			return fmt.Errorf("still there: %v, %w", o, err)
 		}
 		return nil
@@ -209,11 +212,11 @@ func TestKept(t *testing.T) {
 // TestWrittenBack: what is read through the store can be written with its own
 // version as the precondition.
 func TestWrittenBack(t *testing.T) {
-	shop(t, "back")
-	pin(t, "back", "till", "kubernetes.io/hostname")
+	ns := shop(t)
+	pin(t, ns, "till", "kubernetes.io/hostname")
 	s, _ := start(t, server.Config, "")
 	ready(t, s, hub.Services)
-	o, err := s.Get(hub.Services, "back", "till")
+	o, err := s.Get(hub.Services, ns, "till")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +225,7 @@ func TestWrittenBack(t *testing.T) {
 		t.Fatalf("%T", o)
 	}
 	metav1.SetMetaDataAnnotation(&svc.ObjectMeta, "colour", "green")
-	c := client(t).CoreV1().Services("back")
+	c := client(t).CoreV1().Services(ns)
 	if _, err := c.Update(t.Context(), svc, metav1.UpdateOptions{}); err != nil {
 		t.Error(err)
 	}
