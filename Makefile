@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 
 # Programs that the lab and the tests call, by the names of their packages.
-DEBIAN := busybox-static ca-certificates conntrack etcd-server iproute2 iptables mount nftables procps runc shellcheck socat util-linux
+DEBIAN := busybox-static ca-certificates conntrack curl diffutils etcd-server findutils iproute2 iptables mount nftables procps runc shellcheck socat util-linux
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/magpie-edge/magpie/internal/version.set=$(VERSION) -X main.version=$(VERSION)
