@@ -32,7 +32,7 @@ func (m *Manager) Members() reconcile.World[[]plan.Manifest] { return &members{m
 type members struct{ *Manager }
 
 // records are the annotations that say what was given.
-var records = []string{api.AnnotationPrevious, api.AnnotationReplaced}
+var records = []string{api.AnnotationPrevious, api.AnnotationPoolRecord}
 
 // Observe returns, of each node that has a record, what it has of a pool.
 func (w *members) Observe(context.Context) ([]plan.Manifest, error) {
@@ -50,10 +50,10 @@ func (w *members) Observe(context.Context) ([]plan.Manifest, error) {
 		if len(kept) == 0 {
 			continue
 		}
-		given, _ := fleet.GivenTo(n) // unreadable: nothing was given, and the record is written anew
-		maps.Copy(kept, given.Annotations)
-		given.Annotations = kept
-		one, err := plan.ManifestOf(given.On(n.Name), "")
+		record, _ := fleet.GivenTo(n) // unreadable: nothing was given, and the record is written anew
+		maps.Copy(kept, record.Given.Annotations)
+		record.Given.Annotations = kept
+		one, err := plan.ManifestOf(record.Given.On(n.Name), "")
 		if err != nil {
 			return nil, fmt.Errorf("observe node %s: %w", n.Name, err)
 		}
@@ -137,16 +137,16 @@ func (w *members) patch(ctx context.Context, name, text string) (version string,
 // change is the JSON merge patch from the node as it is; nil for none. It holds
 // only as long as nobody writes the node, status included.
 func change(n, want *corev1.Node) map[string]any {
-	given, _ := fleet.GivenTo(n)
-	labels := values(n.Labels, given.Labels, given.Own.Labels, want.Labels)
-	annotations := values(n.Annotations, given.Annotations, given.Own.Annotations, want.Annotations)
+	record, _ := fleet.GivenTo(n)
+	labels := values(n.Labels, record.Given.Labels, record.Own.Labels, want.Labels)
+	annotations := values(n.Annotations, record.Given.Annotations, record.Own.Annotations, want.Annotations)
 	for _, k := range records {
 		_, stays := want.Annotations[k]
 		if _, there := n.Annotations[k]; there && !stays {
 			annotations[k] = nil
 		}
 	}
-	taints, taintsChange := taintsOf(n.Spec.Taints, given.Taints, want.Spec.Taints)
+	taints, taintsChange := taintsOf(n.Spec.Taints, record.Given.Taints, want.Spec.Taints)
 	if len(labels)+len(annotations) == 0 && !taintsChange {
 		return nil
 	}

@@ -211,6 +211,9 @@ func TestPoolOpenYurtFilled(t *testing.T) {
 	}
 	o.pool(`{labels: {tier: silver}}`)
 	o.settle()
+	if got, want := o.node().Annotations[api.AnnotationPrevious], `{"labels":{"tier":"silver"}}`; got != want {
+		t.Errorf("OpenYurt's record is %s, want what the pool says, %s, or its manager would write the node again", got, want)
+	}
 	if l := o.node().Labels; l["tier"] != "silver" || l["zone"] != "" || l["mine"] != "1" {
 		t.Errorf("taken over: %v", l)
 	}
@@ -240,7 +243,7 @@ func TestPoolSharesALabel(t *testing.T) {
 	if d := cmp.Diff(map[string]string{"tier": "silver"}, o.node().Labels); d != "" {
 		t.Errorf("after the node left (-want +got):\n%s", d)
 	}
-	if n := o.node(); n.Annotations[api.AnnotationPrevious] != "" || n.Annotations[api.AnnotationReplaced] != "" {
+	if n := o.node(); n.Annotations[api.AnnotationPrevious] != "" || n.Annotations[api.AnnotationPoolRecord] != "" {
 		t.Errorf("records stay behind: %v", n.Annotations)
 	}
 }

@@ -86,7 +86,7 @@ func TestPoolPolicies(t *testing.T) {
 	patch("into another then", label(`"q"`), "")
 
 	kubelet := as("system:node:a", "system:nodes")
-	for _, k := range []string{"nodepool.openyurt.io/previous-attributes", "net.magpie.dev/replaced-attributes"} {
+	for _, k := range []string{"nodepool.openyurt.io/previous-attributes", "net.magpie.dev/pool-record"} {
 		text := fmt.Sprintf(`{"metadata":{"annotations":{%q:"{}"}}}`, k)
 		refused(t, "a kubelet that writes "+k, patchNode(kubelet, "a", text), "a kubelet may not write")
 		refused(t, "the same by the status", patchNode(kubelet, "a", text, "status"), "a kubelet may not write")

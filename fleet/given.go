@@ -16,11 +16,11 @@ import (
 // PoolWriter is the field manager of what pools give their nodes.
 const PoolWriter = "magpie-pools"
 
-// openyurtWriter did the same before us; its record is read as ours.
+// openyurtWriter did the same before us, or does beside us.
 const openyurtWriter = "yurt-manager"
 
-// Attributes are what a pool gives its nodes. Their JSON is that of the
-// annotation nodepool.openyurt.io/previous-attributes, which is OpenYurt's.
+// Attributes are what a pool gives its nodes. Their JSON is that of OpenYurt's
+// annotation nodepool.openyurt.io/previous-attributes.
 type Attributes struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
@@ -36,41 +36,55 @@ func (a Attributes) On(node string) map[string]any {
 	}
 }
 
-// Given is what a node has of a pool.
-type Given struct {
-	// Attributes are those that the record names and that are still as it
-	// says. What somebody has changed since is the node's own.
-	Attributes
-	// Own are the node's own labels and annotations under keys of Attributes:
-	// what comes back when the pool's go. It has no taints: a pool never
-	// replaces one.
-	Own Attributes
+// PoolRecord is the annotation net.magpie.dev/pool-record.
+type PoolRecord struct {
+	// Given is what the pool gave.
+	Given Attributes `json:"given"`
+	// Own are the node's own labels and annotations under keys of Given: what
+	// comes back when the pool's go. It has no taints: a pool never replaces one.
+	Own Attributes `json:"own,omitzero"`
 }
 
-// GivenTo reads from a Node what a pool gave it. An error means that the
-// record cannot be read: then nothing counts as given, so that nothing is ever
-// taken away that might be the node's own.
-func GivenTo(n *corev1.Node) (Given, error) {
-	var record, replaced Attributes
-	if err := decode(n, api.AnnotationPrevious, &record); err != nil {
-		return Given{}, err
+// GivenTo reads from a Node what of its record still holds: what somebody has
+// changed since is the node's own. An error means that the record cannot be
+// read: then nothing counts as given, so that nothing is ever taken away that
+// might be the node's own.
+//
+// Where only OpenYurt's manager has written, its annotation is the record. And
+// where it works beside us, a value that it was the first to renew is the pool's.
+func GivenTo(n *corev1.Node) (PoolRecord, error) {
+	record, theirs, err := recordOf(n)
+	if err != nil {
+		return PoolRecord{}, err
 	}
-	if err := decode(n, api.AnnotationReplaced, &replaced); err != nil {
-		return Given{}, err
-	}
-	claims := claimsOn(n, record)
-	var g Given
-	g.Labels, g.Own.Labels = still(record.Labels, n.Labels, replaced.Labels, claims.Labels)
-	g.Annotations, g.Own.Annotations = still(record.Annotations, n.Annotations, replaced.Annotations, claims.Annotations)
-	for _, t := range record.Taints {
+	claims := claimsOn(n, record.Given)
+	var r PoolRecord
+	r.Given.Labels, r.Own.Labels = still(n.Labels,
+		[]map[string]string{record.Given.Labels, theirs.Labels}, record.Own.Labels, claims.Labels)
+	r.Given.Annotations, r.Own.Annotations = still(n.Annotations,
+		[]map[string]string{record.Given.Annotations, theirs.Annotations}, record.Own.Annotations, claims.Annotations)
+	for _, t := range record.Given.Taints {
 		if slices.ContainsFunc(n.Spec.Taints, func(have corev1.Taint) bool { return SameTaint(have, t) }) {
-			g.Taints = append(g.Taints, t)
+			r.Given.Taints = append(r.Given.Taints, t)
 		}
 	}
-	return g, nil
+	return r, nil
 }
 
-func decode(n *corev1.Node, annotation string, into *Attributes) error {
+// recordOf decodes both annotations. Where ours is, OpenYurt's only helps.
+func recordOf(n *corev1.Node) (ours PoolRecord, theirs Attributes, err error) {
+	bad := decode(n, api.AnnotationPrevious, &theirs)
+	if _, there := n.Annotations[api.AnnotationPoolRecord]; !there {
+		return PoolRecord{Given: theirs}, theirs, bad
+	}
+	if bad != nil {
+		theirs = Attributes{}
+	}
+	err = decode(n, api.AnnotationPoolRecord, &ours)
+	return ours, theirs, err
+}
+
+func decode(n *corev1.Node, annotation string, into any) error {
 	text, there := n.Annotations[annotation]
 	if !there {
 		return nil
@@ -81,17 +95,20 @@ func decode(n *corev1.Node, annotation string, into *Attributes) error {
 	return nil
 }
 
-// still returns what of the record is there as it says, and the node's own
-// values under those keys: what was replaced, or what somebody else says, too.
-func still(record, live, replaced, claimed map[string]string) (given, own map[string]string) {
+// still returns what of the first record is there with a value of any of them,
+// and the node's own values under those keys: what was replaced, or what
+// somebody else says, too.
+func still(live map[string]string, records []map[string]string, replaced, claimed map[string]string) (given, own map[string]string) {
 	given, own = map[string]string{}, map[string]string{}
-	for k, v := range record {
-		if now, there := live[k]; !there || now != v {
+	for k := range records[0] {
+		now, there := live[k]
+		says := func(r map[string]string) bool { v, has := r[k]; return has && v == now }
+		if !there || !slices.ContainsFunc(records, says) {
 			continue
 		}
-		given[k] = v
+		given[k] = now
 		if _, also := claimed[k]; also { // since the pool's: a value that is replaced loses its claims
-			own[k] = v
+			own[k] = now
 		} else if was, had := replaced[k]; had {
 			own[k] = was
 		}
@@ -143,11 +160,11 @@ func claimsOn(n *corev1.Node, record Attributes) Attributes {
 // Claims returns as much of a Node's managedFields as GivenTo needs, which is
 // almost always nothing: with 5,000 nodes the whole would be megabytes.
 func Claims(n *corev1.Node) []metav1.ManagedFieldsEntry {
-	var record Attributes
-	if decode(n, api.AnnotationPrevious, &record) != nil {
+	record, _, err := recordOf(n)
+	if err != nil {
 		return nil
 	}
-	claims := claimsOn(n, record)
+	claims := claimsOn(n, record.Given)
 	if len(claims.Labels)+len(claims.Annotations) == 0 {
 		return nil
 	}

@@ -3,6 +3,7 @@
 package nodepool
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,7 +21,7 @@ import (
 // giftOf reads what a pool gives its nodes. What the API server would refuse on
 // a Node is left out, or one word would keep the others from all nodes of the
 // pool; and so is what is not a pool's to give.
-func giftOf(pool *appsv1beta2.NodePool) (gift, []plan.Note) {
+func giftOf(pool *appsv1beta2.NodePool) (gift, []plan.Note, error) {
 	var notes []plan.Note
 	subject := "pool " + pool.Name
 	refuse := func(format string, args ...any) {
@@ -68,7 +69,12 @@ func giftOf(pool *appsv1beta2.NodePool) (gift, []plan.Note) {
 			Text: "enableLeaderElection has no effect: leaders are of OpenYurt's hub, so none is elected and status.leaderNum stays empty",
 		})
 	}
-	return g, notes
+	spec, err := json.Marshal(fleet.Attributes{Labels: pool.Spec.Labels, Annotations: pool.Spec.Annotations, Taints: pool.Spec.Taints})
+	if err != nil {
+		return gift{}, nil, fmt.Errorf("encode what pool %s gives: %w", pool.Name, err)
+	}
+	g.spec = string(spec)
+	return g, notes, nil
 }
 
 // typeOf is the type of the pool; OpenYurt's default is Edge.
@@ -99,7 +105,7 @@ func badLabel(key, value string) string {
 }
 
 func badAnnotation(key string) string {
-	if key == api.AnnotationPrevious || key == api.AnnotationReplaced || strings.HasPrefix(key, api.FlannelPrefix) {
+	if key == api.AnnotationPrevious || key == api.AnnotationPoolRecord || strings.HasPrefix(key, api.FlannelPrefix) {
 		return notAPools
 	}
 	return strings.Join(validation.IsQualifiedName(strings.ToLower(key)), "; ")

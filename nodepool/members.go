@@ -18,9 +18,9 @@ import (
 )
 
 // Members returns what pools give their nodes: for each node of a NodePool a
-// Node with the pool's labels, annotations and taints, and two annotations that
-// say what was given and what of the node's own it hides. A node that is not
-// here has nothing of a pool.
+// Node with the pool's labels, annotations and taints, and with the record of
+// what was given and what of the node's own it hides. A node that is not here
+// has nothing of a pool.
 //
 // Labels and annotations of the pool win over the node's own, as OpenYurt
 // documents; the node's own come back when the pool's go. Taints are added: a
@@ -29,7 +29,10 @@ func Members(in fleet.Cluster) (Plan, error) {
 	var p Plan
 	pools := make(map[string]gift, len(in.Pools))
 	for _, pool := range slices.SortedFunc(slices.Values(in.Pools), func(a, b *appsv1beta2.NodePool) int { return cmp.Compare(a.Name, b.Name) }) {
-		g, notes := giftOf(pool)
+		g, notes, err := giftOf(pool)
+		if err != nil {
+			return Plan{}, err
+		}
 		pools[pool.Name] = g
 		p.Notes = append(p.Notes, notes...)
 	}
@@ -64,18 +67,21 @@ type gift struct {
 	// fixed are the labels that say what the pool is. A value they replace is
 	// an older truth, and does not come back.
 	fixed map[string]string
+	// spec is what the pool says, good or not: OpenYurt's manager, which may work
+	// beside us, writes every node on which it does not find that.
+	spec string
 	fleet.Attributes
 }
 
 // member is the node with what the pool gives it.
-func (g gift) member(n *corev1.Node, given fleet.Given) (map[string]any, []plan.Note, error) {
+func (g gift) member(n *corev1.Node, given fleet.PoolRecord) (map[string]any, []plan.Note, error) {
 	var notes []plan.Note
 	clash := func(format string, args ...any) {
 		notes = append(notes, plan.Note{Subject: "node " + n.Name, Code: NotePoolClash, Text: fmt.Sprintf(format, args...)})
 	}
 	own := fleet.Attributes{
-		Labels:      hidden(g.Labels, n.Labels, given.Labels, given.Own.Labels),
-		Annotations: hidden(g.Annotations, n.Annotations, given.Annotations, given.Own.Annotations),
+		Labels:      hidden(g.Labels, n.Labels, given.Given.Labels, given.Own.Labels),
+		Annotations: hidden(g.Annotations, n.Annotations, given.Given.Annotations, given.Own.Annotations),
 	}
 	for _, k := range slices.Sorted(maps.Keys(own.Labels)) {
 		if own.Labels[k] != g.Labels[k] {
@@ -90,18 +96,18 @@ func (g gift) member(n *corev1.Node, given fleet.Given) (map[string]any, []plan.
 	record := fleet.Attributes{Labels: maps.Clone(g.Labels), Annotations: g.Annotations}
 	maps.Copy(record.Labels, g.fixed)
 	record.Taints = g.taints(n, given, clash)
-	m, err := applied(n.Name, record, own)
+	m, err := g.applied(n.Name, fleet.PoolRecord{Given: record, Own: own})
 	return m, notes, err
 }
 
 // taints returns those of the pool that the node gets: a taint of its own with
 // the same key and effect stays instead.
-func (g gift) taints(n *corev1.Node, given fleet.Given, clash func(string, ...any)) []corev1.Taint {
+func (g gift) taints(n *corev1.Node, given fleet.PoolRecord, clash func(string, ...any)) []corev1.Taint {
 	var out []corev1.Taint
 	for _, t := range g.Taints {
 		like := func(x corev1.Taint) bool { return x.Key == t.Key && x.Effect == t.Effect }
 		i := slices.IndexFunc(n.Spec.Taints, like)
-		if i < 0 || slices.ContainsFunc(given.Taints, like) {
+		if i < 0 || slices.ContainsFunc(given.Given.Taints, like) {
 			out = append(out, t)
 			continue
 		}
@@ -127,24 +133,21 @@ func hidden(gives, live, given, own map[string]string) map[string]string {
 			out[k] = was
 		}
 	}
+	if len(out) == 0 {
+		return nil // no empty part in the record
+	}
 	return out
 }
 
-// applied is the part of the Node that is the pool's: what it gives, and both
+// applied is the part of the Node that is the pool's: what it gives, and the
 // records.
-func applied(node string, record, own fleet.Attributes) (map[string]any, error) {
-	out := record
-	out.Annotations = maps.Clone(record.Annotations)
+func (g gift) applied(node string, record fleet.PoolRecord) (map[string]any, error) {
 	text, err := json.Marshal(record)
 	if err != nil {
 		return nil, fmt.Errorf("encode what node %s is given: %w", node, err)
 	}
-	out.Annotations[api.AnnotationPrevious] = string(text)
-	if len(own.Labels)+len(own.Annotations) > 0 {
-		if text, err = json.Marshal(own); err != nil {
-			return nil, fmt.Errorf("encode what node %s has of its own: %w", node, err)
-		}
-		out.Annotations[api.AnnotationReplaced] = string(text)
-	}
+	out := record.Given
+	out.Annotations = maps.Clone(out.Annotations)
+	out.Annotations[api.AnnotationPrevious], out.Annotations[api.AnnotationPoolRecord] = g.spec, string(text)
 	return out.On(node), nil
 }
