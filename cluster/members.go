@@ -26,7 +26,7 @@ import (
 // It is not written by server-side apply like everything else: taints are one
 // list with one owner to it, and an apply would create a Node that has just
 // been deleted. One patch writes values and record together, and only if the
-// Node is still the one that was looked at (ADR 15).
+// Node is still the one that was looked at (ADR 16).
 func (m *Manager) Members() reconcile.World[[]plan.Manifest] { return &members{m} }
 
 type members struct{ *Manager }

@@ -31,7 +31,7 @@
 // joins is in a slice after one round and not after three.
 //
 // A pool's label or annotation replaces the node's own, as OpenYurt documents,
-// but the node's own comes back: both stand in a record on the Node (ADR 15).
+// but the node's own comes back: both stand in a record on the Node (ADR 16).
 //
 // # Invariants
 //
