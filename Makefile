@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 
 # Programs that the lab and the tests call, by the names of their packages.
-DEBIAN := busybox-static ca-certificates conntrack etcd-server iproute2 iptables mount nftables procps runc shellcheck socat util-linux
+DEBIAN := busybox-static ca-certificates conntrack curl diffutils etcd-server findutils iproute2 iptables mount nftables procps runc shellcheck socat util-linux
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/magpie-edge/magpie/internal/version.set=$(VERSION) -X main.version=$(VERSION)
@@ -68,8 +68,8 @@ api: kubernetes ## tests against a real etcd and kube-apiserver
 e2e: kubernetes ## tests on the lab; starts it, and stops it again, if it is not up
 	@$(TALLY) e2e -p 1 -count 1 -timeout 30m $(filter-out $(call within,$(NS)),$(call within,$(E2E)))
 
-bench: deps build ## measure against Flannel's layout and bare WireGuard, as ratios; and the first packet of a new node
-	@go run ./test/bench; missed=$$?; go test -tags bench -count 1 -v -run '^TestNodeCreatedToFirstPacket$$' ./test/e2e | grep -E 'first packet|FAIL' && exit $$missed
+bench: deps build ## measure against Flannel's layout and bare WireGuard, as ratios; and, on the lab, the first packet of a new node and kubectl exec
+	@go run ./test/bench; missed=$$?; go test -tags bench -count 1 -v -run '^(TestNodeCreatedToFirstPacket|TestExecBesideACloudNode)$$' ./test/e2e | grep -E 'first packet|ratio|FAIL' && exit $$missed
 
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each
 	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' . | sed -E 's|^(.*)/[^/]+:func (.*)|\1 \2|' | while read -r dir f; do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-20s} "$$dir" || exit 1; done

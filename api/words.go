@@ -21,6 +21,9 @@ const (
 	// internet) or "private" (Express Connect). An annotation on pools and a
 	// label on nodes; both are read.
 	LabelInterconnection = "alibabacloud.com/interconnection-mode"
+	// AnnotationPrevious on a Node: what its pool says, as OpenYurt's manager
+	// writes it. Read where there is no AnnotationPoolRecord.
+	AnnotationPrevious = "nodepool.openyurt.io/previous-attributes"
 	// AnnotationExtraCIDRs on a Gateway: comma-separated CIDRs that its
 	// domain owns beside the pod CIDRs of its nodes.
 	AnnotationExtraCIDRs = "raven.openyurt.io/extra-allowed-source-cidrs"
@@ -101,6 +104,9 @@ const (
 	GroupMagpie = "net.magpie.dev"
 	// LabelDomain on a DomainSlice names the domain it is a part of.
 	LabelDomain = GroupMagpie + "/domain"
+	// AnnotationPoolRecord on a Node, as JSON: what its pool gave it, which may
+	// be taken back, and what of its own that hides, which then comes back.
+	AnnotationPoolRecord = "net.magpie.dev/pool-record"
 	// LabelManagedBy marks objects the manager made and may delete again.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	ManagedBy      = "magpie-manager"

@@ -44,6 +44,8 @@ func TestValidation(t *testing.T) {
 		"pool without a spec":    {np, ""},
 		"pool as documented":     {np + "spec: {type: Edge, hostNetwork: true, interConnectivity: true, labels: {a: b}, annotations: {a: b}, taints: [{key: a, value: b, effect: NoSchedule}], enableLeaderElection: true, leaderElectionStrategy: mark, leaderNodeLabelSelector: {a: b}, leaderReplicas: 2, poolScopeMetadata: [{group: '', version: v1, resource: services}]}", ""},
 		"strange pool type":      {np + "spec: {type: Fog}", "type"},
+		"pool gives its label":   {np + "spec: {labels: {apps.openyurt.io/nodepool: other}}", "which node or pool it is"},
+		"pool gives a host name": {strings.Replace(np, "v1beta2", "v1beta1", 1) + "spec: {labels: {kubernetes.io/hostname: other}}", "which node or pool it is"},
 		"hostNetwork in cloud":   {np + "spec: {type: Cloud, hostNetwork: true}", "cannot be hostNetwork"},
 		"mark without selector":  {np + "spec: {leaderElectionStrategy: mark}", "leaderNodeLabelSelector"},
 		"old pool":               {strings.Replace(np, "v1beta2", "v1beta1", 1) + "spec: {type: Cloud}", ""},

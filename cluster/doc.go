@@ -23,6 +23,9 @@
 // process needs no memory. An annotation with a hash of what we wrote could do
 // none of this for a status, and would not see a change by others.
 //
+// What pools give their nodes is the exception: its record stands on the Node,
+// because taints have one owner at most (Members, ADR 16).
+//
 // Everything is read from stores that a watch keeps; no reader waits for the
 // network. When the API server is away the stores keep what they last had.
 //

@@ -110,8 +110,9 @@ func trimManager(o any) (any, error) {
 	out := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, CreationTimestamp: n.CreationTimestamp,
 		Labels: n.Labels, Annotations: n.Annotations, DeletionTimestamp: n.DeletionTimestamp,
+		ManagedFields: fleet.Claims(n),
 	}}
-	out.Spec.PodCIDR, out.Spec.PodCIDRs = n.Spec.PodCIDR, n.Spec.PodCIDRs
+	out.Spec.PodCIDR, out.Spec.PodCIDRs, out.Spec.Taints = n.Spec.PodCIDR, n.Spec.PodCIDRs, n.Spec.Taints
 	out.Status.Addresses = n.Status.Addresses
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {

@@ -12,6 +12,7 @@
 //	    +-- Gateways  a Gateway for each domain that has none
 //	    +-- Slices    DomainSlices: what agents read instead of Nodes
 //	    +-- Status    Gateway.status and NodePool.status
+//	    +-- Members   what a NodePool gives its nodes
 //
 // A domain is named after its Gateway. A node's own label
 // raven.openyurt.io/gateway decides; without it cloud nodes are in gw-cloud, a
@@ -29,9 +30,13 @@
 // Slices elects by itself instead of waiting for Gateway.status: a node that
 // joins is in a slice after one round and not after three.
 //
+// A pool's label or annotation replaces the node's own, as OpenYurt documents,
+// but the node's own comes back: both stand in a record on the Node (ADR 16).
+//
 // # Invariants
 //
-// A Gateway that somebody wrote, or that we made and somebody edited, is never
+// Nothing is taken from a node that its record does not name with the value it
+// has. A Gateway that somebody wrote, or that we made and somebody edited, is never
 // written to again (its status is). An election never ends empty because nodes
 // are NotReady: the last good state stays. Pod CIDRs come from
 // Node.spec.podCIDRs only, and of two nodes that claim overlapping ones the

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/magpie-edge/magpie/api"
+	appsv1beta2 "github.com/magpie-edge/magpie/api/apps/v1beta2"
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	ravenv1beta1 "github.com/magpie-edge/magpie/api/raven/v1beta1"
 	"github.com/magpie-edge/magpie/fleet"
@@ -239,6 +240,23 @@ func BenchmarkSlices(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := nodepool.Slices(in, 1); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkMembers(b *testing.B) {
+	d := &dice{Rand: rand.New(rand.NewPCG(1, 1))}
+	in := d.cluster(5000)
+	for i := range 4 {
+		p := &appsv1beta2.NodePool{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("shop-%d", i)}}
+		p.Spec.Labels = map[string]string{"tier": "silver"}
+		p.Spec.Taints = []corev1.Taint{{Key: "shop", Effect: corev1.TaintEffectNoSchedule}}
+		in.Pools = append(in.Pools, p)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := nodepool.Members(in); err != nil {
 			b.Fatal(err)
 		}
 	}

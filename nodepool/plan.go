@@ -25,6 +25,10 @@ const (
 	NoteExposeType      = "expose-type-not-supported"
 	NoteProxyOff        = "proxy-off"
 	NoteProxyAddress    = "proxy-without-address"
+	NotePoolRefused     = "pool-attribute-refused"
+	NotePoolClash       = "pool-attribute-clash"
+	NotePoolRecord      = "pool-record-unreadable"
+	NotePoolLeaders     = "pool-leaders-unused"
 )
 
 func (p *Plan) add(object any, subresource string) error {

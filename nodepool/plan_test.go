@@ -83,3 +83,14 @@ func TestStatus(t *testing.T) {
 		return text(t, p)
 	})
 }
+
+func TestMembers(t *testing.T) {
+	golden.Run(t, "testdata/members/*.txtar", func(t *testing.T, c golden.Case) string {
+		t.Helper()
+		p, err := nodepool.Members(read(t, c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text(t, p)
+	})
+}

@@ -56,26 +56,7 @@ func run(ctx context.Context, c Config, logs io.Writer) error {
 		return err
 	}
 	r := &reporter{log: log, metrics: newMetrics(), events: mgr.GetEventRecorder("magpie-manager")}
-	parts := []part{
-		{
-			name:  "gateways",
-			plan:  nodepool.Gateways,
-			scope: cluster.Scope{Parts: []cluster.Part{{Kind: "Gateway"}}, Own: nodepool.Ours, Yield: true},
-		},
-		{
-			name:  "slices",
-			plan:  func(in fleet.Cluster) (nodepool.Plan, error) { return nodepool.Slices(in, c.VNI) },
-			scope: cluster.Scope{Parts: []cluster.Part{{Kind: "DomainSlice"}}},
-		},
-		{
-			name: "status",
-			plan: r.elections(nodepool.Status),
-			scope: cluster.Scope{Parts: []cluster.Part{
-				{Kind: "Gateway", Subresource: "status"}, {Kind: "NodePool", Subresource: "status"},
-			}},
-		},
-	}
-	for _, p := range parts {
+	for _, p := range partsOf(door, r, c) {
 		if err := mgr.Add(p.loop(door, r, c.Every.Duration)); err != nil {
 			return fmt.Errorf("add loop %s: %w", p.name, err)
 		}
@@ -90,15 +71,42 @@ func run(ctx context.Context, c Config, logs io.Writer) error {
 	return nil
 }
 
+// partsOf lists the loops over nodes, pools and Gateways.
+func partsOf(door *cluster.Manager, r *reporter, c Config) []part {
+	own := func(loop string, s cluster.Scope) reconcile.World[[]plan.Manifest] {
+		s.Manager = "magpie-" + loop
+		return door.Manifests(s)
+	}
+	return []part{
+		{
+			name:  "gateways",
+			plan:  nodepool.Gateways,
+			world: own("gateways", cluster.Scope{Parts: []cluster.Part{{Kind: "Gateway"}}, Own: nodepool.Ours, Yield: true}),
+		},
+		{
+			name:  "slices",
+			plan:  func(in fleet.Cluster) (nodepool.Plan, error) { return nodepool.Slices(in, c.VNI) },
+			world: own("slices", cluster.Scope{Parts: []cluster.Part{{Kind: "DomainSlice"}}}),
+		},
+		{
+			name: "status",
+			plan: r.elections(nodepool.Status),
+			world: own("status", cluster.Scope{Parts: []cluster.Part{
+				{Kind: "Gateway", Subresource: "status"}, {Kind: "NodePool", Subresource: "status"},
+			}}),
+		},
+		{name: "pools", plan: nodepool.Members, world: door.Members()},
+	}
+}
+
 // part is one loop: a planner and what it owns.
 type part struct {
 	name  string
 	plan  func(fleet.Cluster) (nodepool.Plan, error)
-	scope cluster.Scope
+	world reconcile.World[[]plan.Manifest]
 }
 
 func (p part) loop(door *cluster.Manager, r *reporter, every time.Duration) manager.Runnable {
-	p.scope.Manager = "magpie-" + p.name
 	loop := &reconcile.Loop[fleet.Cluster, []plan.Manifest]{
 		Name: p.name,
 		Read: door.Objects,
@@ -109,7 +117,7 @@ func (p part) loop(door *cluster.Manager, r *reporter, every time.Duration) mana
 			}
 			return out.Manifests, err
 		},
-		World:  door.Manifests(p.scope),
+		World:  p.world,
 		Wake:   door.Wake(),
 		Gap:    gap,
 		Every:  every,

@@ -59,7 +59,7 @@ const namespace = "magpie-system"
 func kubeconfig(t *testing.T) string {
 	t.Helper()
 	ns := "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}\n---\n"
-	if err := server.ApplyYAML(t.Context(), ns+apiserver.Chart(t, namespace, "manager/rbac.yaml", "manager/authority.yaml")); err != nil {
+	if err := server.ApplyYAML(t.Context(), ns+apiserver.Chart(t, namespace, "manager/rbac.yaml", "manager/authority.yaml", "policies/pools.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	kube, err := kubernetes.NewForConfig(server.Config)
@@ -206,7 +206,8 @@ func TestManager(t *testing.T) {
 		return err
 	})
 
-	pool := `{apiVersion: apps.openyurt.io/v1beta2, kind: NodePool, metadata: {name: shop-a}, spec: {type: Edge}}`
+	pool := `{apiVersion: apps.openyurt.io/v1beta2, kind: NodePool, metadata: {name: shop-a}, spec: {type: Edge,
+		labels: {tier: silver}, taints: [{key: shop, effect: NoSchedule}], enableLeaderElection: true}}`
 	if err := server.ApplyYAML(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
@@ -214,6 +215,7 @@ func TestManager(t *testing.T) {
 	measureJoin(t)
 	newNode(t, "cloud-1", "", "10.42.200.0/24")
 	checkShop(t)
+	checkMember(t)
 	checkNotes(t, listen)
 	checkTunnels(t)
 
@@ -297,6 +299,24 @@ func checkShop(t *testing.T) {
 	})
 }
 
+// checkMember expects on a node what its pool gives, with the rights of the
+// chart.
+func checkMember(t *testing.T) {
+	t.Helper()
+	nodes := schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
+	eventually(t, 5*time.Second, func() error {
+		n, err := get(nodes, "a-1")
+		if err != nil {
+			return err
+		}
+		l := n.GetLabels()
+		if l["tier"] != "silver" || l["nodepool.openyurt.io/type"] != "edge" {
+			return fmt.Errorf("labels %v", l)
+		}
+		return contains(fmt.Sprint(n.Object["spec"]), "shop")
+	})
+}
+
 // checkTunnels gives magpie-gateway a load balancer, and expects its address in
 // what all agents read.
 func checkTunnels(t *testing.T) {
@@ -339,6 +359,9 @@ func checkNotes(t *testing.T, listen string) {
 			said += e.Regarding.Kind + " " + e.Regarding.Name + " " + e.Reason + "\n"
 		}
 		if err := contains(said, "Gateway gw-cloud GatewayWithoutAddress"); err != nil {
+			return err
+		}
+		if err := contains(said, "NodePool shop-a PoolLeadersUnused"); err != nil {
 			return err
 		}
 		return contains(said, "Gateway gw-shop-a ActiveEndpointElected")

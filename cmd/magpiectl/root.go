@@ -52,6 +52,7 @@ func commands(e *env) []*cobra.Command {
 		newDoctorCommand(e),
 		newConnectivityCommand(e),
 		newTunnelCommand(e),
+		newServiceCommand(e),
 		newTraceCommand(e),
 		newPlanCommand(e),
 		newSnapshotCommand(e),

@@ -18,6 +18,7 @@ import (
 
 	"github.com/magpie-edge/magpie/cmd/magpiectl/doctor"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/service"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/sessions"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/status"
 	"github.com/magpie-edge/magpie/internal/golden"
@@ -29,7 +30,7 @@ const schemaPage = "../../docs/reference/magpiectl-json.md"
 // TestSchema: the page says what the types say. A field that disappears or
 // changes its type shows as a removed line of the page: do not commit that.
 func TestSchema(t *testing.T) {
-	docs := fieldDocs(t, ".", "doctor", "matrix", "sessions", "status", "../../internal/walk")
+	docs := fieldDocs(t, ".", "doctor", "matrix", "service", "sessions", "status", "../../internal/walk")
 	var b strings.Builder
 	b.WriteString(`<!-- Made by go test ./cmd/magpiectl -run TestSchema -update from the Go types. -->
 
@@ -47,6 +48,7 @@ A type with ` + "`?`" + ` may be absent.
 		{"doctor", doctor.Report{}},
 		{"connectivity", matrix.Report{}},
 		{"tunnel", sessions.Report{}},
+		{"service", service.Report{}},
 		{"trace", traceReport{}},
 		{"plan", planReport{}},
 		{"snapshot", snapshotReport{}},
@@ -74,6 +76,10 @@ A type with ` + "`?`" + ` may be absent.
 // fields writes a row for each field below a type.
 func fields(b *strings.Builder, docs map[string]string, prefix string, t reflect.Type) {
 	for f := range t.Fields() {
+		if f.Anonymous && f.Tag == "" { // its fields stand in the outer object
+			fields(b, docs, prefix, f.Type)
+			continue
+		}
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		word, inner := typeWord(f.Type)
 		if strings.Contains(options, "omit") || f.Type.Kind() == reflect.Pointer {

@@ -17,8 +17,8 @@ type layer struct {
 	// others are the modules it may import beside the standard library;
 	// "*" for any but those that belong to one door.
 	others string
-	// pure forbids I/O, clocks, logs and chance; net allows package net, http
-	// also net/http.
+	// pure forbids I/O, clocks, logs and chance; net allows package net, and
+	// syscall, in which net hands out its sockets; http also net/http.
 	pure, net, http bool
 }
 
@@ -204,7 +204,7 @@ func (l layer) refuses(dir, path string) string {
 		}
 	}
 	if !strings.Contains(strings.SplitN(path, "/", 2)[0], ".") {
-		if why := impure[path]; why != "" && l.pure && (path != "net" || !l.net) && (path != "net/http" || !l.http) {
+		if why := impure[path]; why != "" && l.pure && (path != "net" && path != "syscall" || !l.net) && (path != "net/http" || !l.http) {
 			return why
 		}
 		return ""

@@ -267,7 +267,8 @@ func TestRights(t *testing.T) {
 var rights = []struct{ verb, resource, ns, name, who string }{
 	{"watch", ":nodes", "", "", "magpie-agent magpie-manager magpie-gateway magpie-test"},
 	{"patch", ":nodes/status", "", "a-1", "magpie-agent"},
-	{"patch", ":nodes", "", "a-1", ""},
+	{"patch", ":nodes", "", "a-1", "magpie-manager"},
+	{"create", ":nodes", "", "", ""},
 	{"delete", ":nodes", "", "a-1", ""},
 	{"watch", "net.magpie.dev:domainslices", "", "", "magpie-agent magpie-manager magpie-gateway magpie-test"},
 	{"patch", "net.magpie.dev:domainslices", "", "x", "magpie-manager"},

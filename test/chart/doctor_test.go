@@ -26,8 +26,8 @@ type diagnosis struct {
 	Checks   []struct{ Name, Skipped string }
 }
 
-// doctor runs magpiectl doctor as somebody.
-func doctor(t *testing.T, binary string, cfg *rest.Config) diagnosis {
+// run runs magpiectl as somebody and returns the JSON it prints.
+func run(t *testing.T, binary string, cfg *rest.Config, args ...string) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	err := clientcmd.WriteToFile(clientcmdapi.Config{
@@ -39,13 +39,20 @@ func doctor(t *testing.T, binary string, cfg *rest.Config) diagnosis {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), binary, "doctor", "--kubeconfig", path, "-o", "json").Output()
+	out, err := exec.CommandContext(t.Context(), binary, append(args, "--kubeconfig", path, "-o", "json")...).Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
 		if ok {
 			t.Fatalf("%v: %s", err, exit.Stderr)
 		}
 		t.Fatal(err)
 	}
+	return out
+}
+
+// doctor runs magpiectl doctor as somebody.
+func doctor(t *testing.T, binary string, cfg *rest.Config) diagnosis {
+	t.Helper()
+	out := run(t, binary, cfg, "doctor")
 	var d diagnosis
 	if err := json.Unmarshal(out, &d); err != nil {
 		t.Fatalf("%v in %s", err, out)
@@ -72,6 +79,7 @@ func TestDoctor(t *testing.T) {
 	}
 	looker := asPod(t, admin, "magpie-test", "c-1")
 	ready(t, admin, "c-1", corev1.ConditionTrue)
+	checkService(t, binary, looker)
 	d := doctor(t, binary, looker)
 	for _, c := range d.Checks {
 		if strings.Contains(c.Skipped, "forbidden") {
@@ -89,6 +97,25 @@ func TestDoctor(t *testing.T) {
 		if f.Text == "" || f.Do == "" || f.Runbook == "" {
 			t.Errorf("%+v", f)
 		}
+	}
+}
+
+// checkService: the role is enough for magpiectl service, too.
+func checkService(t *testing.T, binary string, cfg *rest.Config) {
+	t.Helper()
+	var r struct {
+		Name     string
+		Pin      struct{ Reach string }
+		Problems []struct{ Code string }
+		Nodes    []struct{ Name string }
+	}
+	out := run(t, binary, cfg, "service", "default/kubernetes")
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	// This API server publishes no address of its own.
+	if r.Name != "kubernetes" || r.Pin.Reach != "anywhere" || len(r.Nodes) == 0 || len(r.Problems) != 1 || r.Problems[0].Code != "no-endpoint" {
+		t.Errorf("of default/kubernetes it says %s", out)
 	}
 }
 

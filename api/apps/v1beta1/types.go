@@ -15,6 +15,8 @@ import (
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,description="The type of nodepool"
 // +kubebuilder:printcolumn:name="ReadyNodes",type=integer,JSONPath=`.status.readyNodeNum`,description="The number of ready nodes in the pool"
 // +kubebuilder:printcolumn:name="NotReadyNodes",type=integer,JSONPath=`.status.unreadyNodeNum`
+// +kubebuilder:printcolumn:name="HostNetwork",type=boolean,JSONPath=`.spec.hostNetwork`,description="All pods of the pool use the host's network",priority=1
+// +kubebuilder:printcolumn:name="Line",type=string,JSONPath=`.metadata.annotations.alibabacloud\.com/interconnection-mode`,description="How the pool reaches the cloud: normal (the internet) or private",priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type NodePool struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -30,6 +32,7 @@ type NodePool struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="type is immutable"
 // +kubebuilder:validation:XValidation:rule="(has(self.hostNetwork) && self.hostNetwork) == (has(oldSelf.hostNetwork) && oldSelf.hostNetwork)",message="hostNetwork is immutable"
+// +kubebuilder:validation:XValidation:rule="!has(self.labels) || !['apps.openyurt.io/nodepool', 'alibabacloud.com/nodepool-id', 'nodepool.openyurt.io/type', 'nodepool.openyurt.io/hostnetwork', 'kubernetes.io/hostname', 'kubernetes.io/os', 'kubernetes.io/arch'].exists(k, k in self.labels)",message="labels cannot say which node or pool it is: apps.openyurt.io/nodepool, alibabacloud.com/nodepool-id, nodepool.openyurt.io/type, nodepool.openyurt.io/hostnetwork, kubernetes.io/hostname, kubernetes.io/os, kubernetes.io/arch"
 // +kubebuilder:validation:XValidation:rule="self.type != 'Cloud' || !has(self.hostNetwork) || !self.hostNetwork",message="a Cloud pool cannot be hostNetwork"
 type NodePoolSpec struct {
 	// Type is Edge or Cloud.
@@ -40,7 +43,10 @@ type NodePoolSpec struct {
 	// HostNetwork is true if all pods of the pool use the host's network.
 	// +optional
 	HostNetwork bool `json:"hostNetwork,omitempty"`
-	// Labels, Annotations and Taints that every node of the pool gets.
+	// Labels, Annotations and Taints that every node of the pool gets, and
+	// loses when the pool or the node's membership no longer has them. A label
+	// or annotation of the node's own is replaced and comes back then; a taint
+	// of its own with the same key and effect stays.
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
 	// +optional

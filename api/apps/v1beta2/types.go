@@ -23,6 +23,8 @@ const (
 // +kubebuilder:printcolumn:name="ReadyNodes",type=integer,JSONPath=`.status.readyNodeNum`,description="The number of ready nodes in the pool"
 // +kubebuilder:printcolumn:name="NotReadyNodes",type=integer,JSONPath=`.status.unreadyNodeNum`
 // +kubebuilder:printcolumn:name="LeaderNodes",type=integer,JSONPath=`.status.leaderNum`,description="The leader node of the nodepool",priority=1
+// +kubebuilder:printcolumn:name="HostNetwork",type=boolean,JSONPath=`.spec.hostNetwork`,description="All pods of the pool use the host's network",priority=1
+// +kubebuilder:printcolumn:name="Line",type=string,JSONPath=`.metadata.annotations.alibabacloud\.com/interconnection-mode`,description="How the pool reaches the cloud: normal (the internet) or private",priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type NodePool struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -38,6 +40,7 @@ type NodePool struct {
 // +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="type is immutable"
 // +kubebuilder:validation:XValidation:rule="(has(self.hostNetwork) && self.hostNetwork) == (has(oldSelf.hostNetwork) && oldSelf.hostNetwork)",message="hostNetwork is immutable"
 // +kubebuilder:validation:XValidation:rule="(has(self.interConnectivity) && self.interConnectivity) == (has(oldSelf.interConnectivity) && oldSelf.interConnectivity)",message="interConnectivity is immutable"
+// +kubebuilder:validation:XValidation:rule="!has(self.labels) || !['apps.openyurt.io/nodepool', 'alibabacloud.com/nodepool-id', 'nodepool.openyurt.io/type', 'nodepool.openyurt.io/hostnetwork', 'kubernetes.io/hostname', 'kubernetes.io/os', 'kubernetes.io/arch'].exists(k, k in self.labels)",message="labels cannot say which node or pool it is: apps.openyurt.io/nodepool, alibabacloud.com/nodepool-id, nodepool.openyurt.io/type, nodepool.openyurt.io/hostnetwork, kubernetes.io/hostname, kubernetes.io/os, kubernetes.io/arch"
 // +kubebuilder:validation:XValidation:rule="self.type != 'Cloud' || !has(self.hostNetwork) || !self.hostNetwork",message="a Cloud pool cannot be hostNetwork"
 // +kubebuilder:validation:XValidation:rule="!has(self.leaderElectionStrategy) || self.leaderElectionStrategy != 'mark' || (has(self.leaderNodeLabelSelector) && size(self.leaderNodeLabelSelector) > 0)",message="leaderElectionStrategy mark needs leaderNodeLabelSelector"
 type NodePoolSpec struct {
@@ -53,14 +56,18 @@ type NodePoolSpec struct {
 	// layer 3.
 	// +optional
 	InterConnectivity bool `json:"interConnectivity,omitempty"`
-	// Labels, Annotations and Taints that every node of the pool gets.
+	// Labels, Annotations and Taints that every node of the pool gets, and
+	// loses when the pool or the node's membership no longer has them. A label
+	// or annotation of the node's own is replaced and comes back then; a taint
+	// of its own with the same key and effect stays.
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// +optional
 	Taints []corev1.Taint `json:"taints,omitempty"`
-	// EnableLeaderElection turns on leaders of OpenYurt's hub in the pool.
+	// EnableLeaderElection turns on leaders of OpenYurt's hub in the pool. It is
+	// kept and does nothing here: an event on the pool says so.
 	// +optional
 	EnableLeaderElection bool `json:"enableLeaderElection,omitempty"`
 	// LeaderElectionStrategy is "random" or "mark".

@@ -123,7 +123,7 @@ check_joined() {
     bad "this machine has already joined $(awk '$1 == "server:" { print $2; exit }' "$KUBECONFIG_NODE"), not by this script ($KUBECONFIG_NODE exists)" \
       "undo that first (kubeadm reset), or: kubectl label node NAME apps.openyurt.io/nodepool=$POOL"
   elif [[ -n $cluster && $pool != "$POOL" ]]; then
-    bad "this machine is in pool $pool" "move it with: kubectl label node $(noted node) apps.openyurt.io/nodepool=$POOL --overwrite"
+    bad "this machine is in pool $pool" "move it with: kubectl label node $(noted node) apps.openyurt.io/nodepool- && kubectl label node $(noted node) apps.openyurt.io/nodepool=$POOL"
   elif [[ -n $cluster && $(noted node) != "$NODE_NAME" ]]; then
     bad "this machine is node $(noted node), not $NODE_NAME" "pass --node-name $(noted node), or leave first"
   elif [[ -n $cluster ]]; then

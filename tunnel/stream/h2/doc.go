@@ -26,8 +26,9 @@
 // There is no goroutine that writes. A writer waits for its turn, short frames
 // before long ones; whoever finds the connection free writes by itself, which
 // saves a switch on the way of every keystroke. Frames of control queue up and
-// go out with the next turn. The reading goroutine never writes, so two ends
-// can not wait for each other.
+// go out with the next turn. The reading goroutine never waits to write, so two
+// ends can not wait for each other; what a socket at the end of a stream takes
+// at once, it gives it.
 //
 // A frame is no longer than what the line took in the last few milliseconds, so
 // that a bulk stream on a slow line does not delay its neighbours by seconds.

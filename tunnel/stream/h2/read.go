@@ -219,9 +219,17 @@ func (c *Conn) deliver(s *Stream, piece *chunk) {
 		piece.free()
 		return
 	}
-	s.in.add(piece)
 	s.unread += n
 	s.traffic.Received += int64(n)
+	if s.sink != nil && s.in.first() == nil && s.sunk(piece) {
+		c.moved(s, int64(n), now)
+		return
+	}
+	if s.gone || s.inErr != nil { // while the sink was tried
+		piece.free()
+		return
+	}
+	s.in.add(piece)
 	c.moved(s, int64(n), now)
 	if s.window < s.size/4 && s.unread >= s.size/2 && s.traffic.full.IsZero() {
 		s.traffic.full = now

@@ -26,6 +26,7 @@ type Stream struct {
 	answered bool
 
 	in     queue
+	sink   *sink // where WriteTo writes to, if that can be tried without waiting
 	unread int32
 	inEnd  bool  // the far end has said everything
 	inErr  error // why nothing more can be read
@@ -130,9 +131,11 @@ func (s *Stream) Read(p []byte) (int, error) {
 }
 
 // WriteTo writes everything that comes to w until the far end closed its side,
-// without a buffer in between.
-func (s *Stream) WriteTo(w io.Writer) (int64, error) {
-	var n int64
+// without a buffer in between. What a socket takes without waiting, the
+// connection's reading goroutine gives it by itself: see sink.
+func (s *Stream) WriteTo(w io.Writer) (n int64, err error) {
+	s.drain(sinkOf(w))
+	defer func() { n += s.drain(nil) }()
 	for {
 		c, err := s.hold()
 		if err != nil {
@@ -148,6 +151,18 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 			return n, err
 		}
 	}
+}
+
+// drain changes where the stream's bytes go at once and returns how many went
+// to the sink before.
+func (s *Stream) drain(to *sink) (sunk int64) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.sink != nil {
+		sunk = s.sink.sunk
+	}
+	s.sink = to
+	return sunk
 }
 
 // hold lends the first chunk to the reader.
