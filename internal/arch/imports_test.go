@@ -61,13 +61,14 @@ var layers = []layer{
 	{dir: "hub/access", ours: "hub/file", others: "*"},
 	{dir: "hub/cert", ours: "hub/file"},
 	{dir: "hub/file"},
+	{dir: "hub/client", ours: below, pure: true},
 	{dir: "cni/socket", ours: "cni cni/shim"},
 	{dir: "cni/disk", ours: "cni"},
 	{dir: "eni/cloud", ours: "eni", others: "*"},
 	{dir: "tunnel/wire", ours: "tunnel tunnel/stream", others: "*"},
 	// 4: what looks at plans, and the lab.
 	// A walk asks the planners for the plans of nodes that it is not on.
-	{dir: "internal/walk", ours: below + " vxlan routed cni tunnel tunnel/mesh topology", others: machinery, pure: true},
+	{dir: "internal/walk", ours: below + " vxlan routed cni tunnel tunnel/mesh topology hub/client", others: machinery, pure: true},
 	{dir: "test/...", ours: "*", others: "*"},
 	// Beside the layers.
 	{dir: "internal/golden", others: "*"},
@@ -169,6 +170,7 @@ func TestLayersRefuse(t *testing.T) {
 		{"hub", module + "cluster"},
 		{"hub", module + "hub/serve"},
 		{"hub/serve", module + "topology"},
+		{"hub/client", module + "hub"},
 		{"cluster", module + "cmd/magpie-agent"},
 		{"cmd/magpie-agent", "golang.org/x/sys/unix"},
 		{"cmd/magpie-agent", module + "cmd/magpie-manager"},
