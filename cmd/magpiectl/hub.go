@@ -31,11 +31,16 @@ type hubOptions struct {
 	timeout time.Duration
 }
 
-func newHubCommand(e *env) *cobra.Command {
-	o := hubOptions{
+// hubDefaults are the names that kubeadm and ACK give.
+func hubDefaults() hubOptions {
+	return hubOptions{
 		proxies: []string{"kube-system/kube-proxy", "kube-system/kube-proxy-worker"}, dns: "kube-system/coredns",
 		timeout: 5 * time.Minute,
 	}
+}
+
+func newHubCommand(e *env) *cobra.Command {
+	o := hubDefaults()
 	c := &cobra.Command{
 		Use:   "hub",
 		Short: "Point kube-proxy and CoreDNS at the hub of their node, and back",

@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/magpie-edge/magpie/cmd/magpiectl/rewire"
 )
@@ -160,4 +162,26 @@ func (t *dnsTurn) status(ctx context.Context) (hubState, error) {
 	_, pods, err := t.s.rollout(ctx, "deployments", t.w)
 	on := mounted && rewire.CorefileIsOn(cm.Data[rewire.CorefileKey])
 	return hubState{"Deployment " + t.w.GetNamespace() + "/" + t.w.GetName(), on, pods}, err
+}
+
+// hubOff is why readers of the nodes do not go through their hubs; "" if they do.
+func hubOff(ctx context.Context, k kubernetes.Interface, d dynamic.Interface) string {
+	s := &switcher{o: hubDefaults(), k: k, d: d}
+	turns, err := s.find(ctx)
+	if err != nil {
+		return "it cannot be told: " + err.Error()
+	}
+	if len(turns) == 0 {
+		return "no kube-proxy and no CoreDNS is known; see magpiectl hub"
+	}
+	for _, t := range turns {
+		state, err := t.status(ctx)
+		if err != nil {
+			return "it cannot be told: " + err.Error()
+		}
+		if !state.Hub {
+			return state.Reader + " reads from the API server; see magpiectl hub enable"
+		}
+	}
+	return ""
 }

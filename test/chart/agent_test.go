@@ -309,8 +309,8 @@ var rights = []right{
 	{"update", "coordination.k8s.io:leases", namespace, "magpie-manager", "magpie-manager"},
 	{"update", "coordination.k8s.io:leases", "kube-node-lease", "a-1", ""},
 	{"get", ":pods/proxy", namespace, "x", ""},
-	{"get", "apps:daemonsets", namespace, "magpie-cleanup", "magpie-cleanup"},
-	{"get", "apps:daemonsets", namespace, "magpie-agent", ""},
+	{"get", "apps:daemonsets", namespace, "magpie-cleanup", "magpie-cleanup magpie-test"},
+	{"get", "apps:daemonsets", namespace, "magpie-agent", "magpie-test"},
 	{"create", ":serviceaccounts/token", namespace, "magpie-agent", ""},
 	{"escalate", "rbac.authorization.k8s.io:clusterroles", "", "", ""},
 }

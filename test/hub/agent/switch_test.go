@@ -104,6 +104,10 @@ func TestSwitch(t *testing.T) {
 	}
 	hub(root, 0, "enable", "--force", "--timeout", "0")
 	hub(root, 0, "status")
+	report, err := exec.CommandContext(t.Context(), exe, "service", "default/kubernetes", "-o", "json", "--kubeconfig", kubeconfig(t, root)).Output()
+	if !strings.Contains(string(report), "read through its hub") {
+		t.Errorf("magpiectl service does not know: %v %s", err, report)
+	}
 	on := state(t)
 	if !strings.Contains(on["Corefile"], "import /etc/magpie-hub/") || !strings.Contains(on["kube-proxy-hub"], "https://127.0.0.1:10298") {
 		t.Errorf("enabled it is %v", on)
