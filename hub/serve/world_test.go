@@ -91,7 +91,12 @@ func listen(tb testing.TB) net.Listener {
 func begin(t *testing.T, upstream http.Handler) *world {
 	t.Helper()
 	t.Parallel()
-	tb := testing.TB(t)
+	return start(t, upstream)
+}
+
+// start is begin for benchmarks.
+func start(tb testing.TB, upstream http.Handler) *world {
+	tb.Helper()
 	far := keeper(tb)
 	up, l := listen(tb), listen(tb)
 	apiserver := &http.Server{
