@@ -7,8 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +54,7 @@ func (k kubelets) run(ctx context.Context, t *testing.T) {
 func (k kubelets) start(ctx context.Context, t *testing.T, p *corev1.Pod, n int) {
 	t.Helper()
 	args := p.Spec.Containers[0].Args
-	ip := "127.77.0." + strconv.Itoa(n)
+	ip := fmt.Sprintf("127.77.%d.%d", os.Getpid()%256, n) // another run of the test may go on beside
 	status := corev1.ContainerStatus{Name: p.Spec.Containers[0].Name}
 	p.Status.PodIPs = []corev1.PodIP{{IP: ip}}
 	switch {
@@ -102,7 +102,7 @@ func newSurvey(t *testing.T, stuck string) (*survey, context.Context) {
 	e := &env{out: &bytes.Buffer{}, err: &bytes.Buffer{}, now: time.Now}
 	s := &survey{
 		env: e, start: time.Unix(1_800_000_000, 0), client: client, image: "magpie:dev",
-		flags: connectivityFlags{start: 3 * time.Second, wait: time.Second},
+		flags: connectivityFlags{start: 5 * time.Second, wait: time.Second},
 		nodes: []corev1.Node{readyNode("n1"), readyNode("n2"), readyNode("n3")},
 	}
 	return s, ctx
