@@ -106,6 +106,18 @@ func TestAgentServesTheHub(t *testing.T) {
 
 	t.Run("host", func(t *testing.T) { pinned(t, through(t, filepath.Join(dir, client.FileHost), "")) })
 	t.Run("pod", func(t *testing.T) { pinned(t, through(t, filepath.Join(dir, client.FilePod), near)) })
+	t.Run("repair", func(t *testing.T) {
+		sandbox.Run(t, "ip link del "+api.DeviceHub)
+		until(t, "the address is back", func() bool {
+			d, err := net.InterfaceByName(api.DeviceHub)
+			if err != nil {
+				return false
+			}
+			addrs, err := d.Addrs()
+			return err == nil && slices.ContainsFunc(addrs, func(a net.Addr) bool { return a.String() == api.HubAddress+"/32" })
+		})
+		pinned(t, through(t, filepath.Join(dir, client.FilePod), near))
+	})
 	t.Run("stranger", func(t *testing.T) {
 		_, err := sandbox.At(far, func() (int, error) {
 			conn, err := net.DialTimeout("tcp", net.JoinHostPort(api.HubAddress, "10298"), 10*time.Second) //nolint:noctx // in another thread
