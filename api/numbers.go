@@ -32,6 +32,9 @@ const (
 	// PortTunnelRelay is where a gateway node of a site takes its neighbours'
 	// connections to magpie-gateway; inside the site only.
 	PortTunnelRelay = 10297
+	// PortHub is the TCP port of the hub, on HubLoopback and HubAddress only.
+	// YurtHub uses 10261, 10267 and 10268.
+	PortHub = 10298
 	// PortKubelet is the kubelet's on each node, and that of the entry which
 	// routes by server name, where callers believe they reach a kubelet.
 	PortKubelet = 10250
@@ -86,6 +89,7 @@ const (
 	ProtoCNI    = 202
 	ProtoMesh   = 203
 	ProtoRouted = 204
+	ProtoHub    = 205
 )
 
 // Routing tables and rule priorities reserved for us. The first version keeps
@@ -116,6 +120,10 @@ const (
 	DeviceVXLAN4 = "mag-vxlan"
 	DeviceVXLAN6 = "mag-vxlan6"
 	DeviceMesh   = "mag-wg0"
+	// DeviceHub carries HubAddress; DeviceHubPeer is the other end of its veth
+	// pair, because a pair has two, and carries nothing.
+	DeviceHub     = "mag-hub"
+	DeviceHubPeer = "mag-hub-peer"
 	// DevicePodPrefix begins the host side of a pod's veth pair; eleven
 	// characters of a hash follow (IFNAMSIZ is 16 with the final NUL).
 	DevicePodPrefix = "magp"
@@ -133,13 +141,31 @@ const (
 	PodGateway6 = "fe80::1"
 )
 
+// Where callers on a node reach the hub. They are the same on every node, so
+// that one manifest serves all.
+// Link-local addresses taken by others: 169.254.1.1 Calico and our PodGateway4,
+// 169.254.2.1 YurtHub, 169.254.20.10 node-local-dns, 169.254.169.254 (and
+// .169.123, .169.253, .170.2, .170.23) metadata services of clouds, 169.254.0.252
+// and .253 Antrea, 169.254.0.0/17 OVN-Kubernetes, 169.254.169.252 GKE; Alibaba's
+// metadata is 100.100.100.200.
+const (
+	// HubLoopback is for what shares the node's network: kube-proxy.
+	HubLoopback = "127.0.0.1"
+	// HubAddress is for pods: the host answers for it, and it never leaves it.
+	HubAddress = "169.254.102.98"
+)
+
 // Places on a node.
 const (
-	DirState    = "/var/lib/magpie"
-	DirRun      = "/run/magpie"
-	SocketCNI   = "/run/magpie/cni.sock"
-	FileView    = "/var/lib/magpie/fleet.json"
-	FileLedger  = "/var/lib/magpie/ledger.db"
-	FileKey     = "/var/lib/magpie/link.key"
+	DirState   = "/var/lib/magpie"
+	DirRun     = "/run/magpie"
+	SocketCNI  = "/run/magpie/cni.sock"
+	FileView   = "/var/lib/magpie/fleet.json"
+	FileLedger = "/var/lib/magpie/ledger.db"
+	FileKey    = "/var/lib/magpie/link.key"
+	// DirHub is what callers of the hub mount, readable for all: the authority to
+	// trust and files that point at the hub. DirHubState is the hub's own.
+	DirHub      = "/var/lib/magpie/hub"
+	DirHubState = "/var/lib/magpie/hub-state"
 	FileCNIConf = "05-magpie.conflist"
 )

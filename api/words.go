@@ -122,3 +122,8 @@ const GatewayPrefix = "gw-"
 // as it wrote it. Where the spec no longer has that hash somebody edited it,
 // and from then on it is theirs.
 const AnnotationSpecHash = GroupMagpie + "/spec-hash"
+
+// AnnotationHubWas on a DaemonSet of kube-proxy that "magpiectl hub enable" has
+// pointed at the hub: the volume, in JSON, that "magpiectl hub disable" puts
+// back.
+const AnnotationHubWas = GroupMagpie + "/hub-was"

@@ -38,6 +38,8 @@ type Settings struct {
 	MTU int `json:"mtu,omitempty"`
 	// Links is false when raven-cfg says enable-l3-tunnel: "false".
 	Links bool `json:"links"`
+	// Hub is true where the node's hub is to be reached by pods.
+	Hub bool `json:"hub,omitempty"`
 }
 
 // Self is what a node knows about itself from its own host.

@@ -13,6 +13,7 @@ type Values struct {
 	Agent             Agent             `json:"agent"`
 	Manager           Manager           `json:"manager"`
 	Gateway           Gateway           `json:"gateway"`
+	Hub               Hub               `json:"hub"`
 	AdmissionPolicies AdmissionPolicies `json:"admissionPolicies"`
 	Uninstall         Uninstall         `json:"uninstall"`
 	Monitoring        Monitoring        `json:"monitoring"`
@@ -181,6 +182,13 @@ type GatewayHTTP struct {
 	Enabled bool `json:"enabled"`
 	// KubeletCA is a PEM text.
 	KubeletCA string `json:"kubeletCA"`
+}
+
+// Hub is the endpoint from which kube-proxy and CoreDNS read Services.
+type Hub struct {
+	Enabled bool `json:"enabled"`
+	// +magpie:config=magpie-agent.HubConfig
+	GraceHours int `json:"graceHours"`
 }
 
 // AdmissionPolicies confine each agent to the objects of its own node.

@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 
+	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/cni"
+	"github.com/magpie-edge/magpie/hub/client"
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/tunnel/mesh"
@@ -16,14 +19,14 @@ import (
 )
 
 // owners are all marks under which this process writes to the kernel.
-func owners() []plan.Owner { return []plan.Owner{cni.Owner, mesh.Owner, vxlan.Owner} }
+func owners() []plan.Owner { return []plan.Owner{cni.Owner, mesh.Owner, vxlan.Owner, client.Owner} }
 
 // cleanup removes what run has made: the conflist first, so that no pod starts
 // on a network that is going away. What is on disk below StateDir stays; it
 // holds the key that peers know, and `magpiectl leave` removes it.
 func cleanup(ctx context.Context, c Config, _ string, log *slog.Logger) error {
 	a := agent{config: c}
-	errs := []error{a.installer().Remove()}
+	errs := []error{a.installer().Remove(), removeHubFiles(filepath.Join(c.StateDir, filepath.Base(api.DirHub)))}
 	host, err := kernel.Open(kernel.Options{Log: log})
 	if err != nil {
 		return errors.Join(append(errs, err)...)

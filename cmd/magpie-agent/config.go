@@ -17,6 +17,7 @@ import (
 
 	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/hub/access"
 	"github.com/magpie-edge/magpie/tunnel/stream"
 )
 
@@ -64,6 +65,8 @@ type Config struct {
 	RunDir string `json:"runDir"`
 	// Tunnel is the node's end of the O&M tunnel.
 	Tunnel TunnelConfig `json:"tunnel"`
+	// Hub is the node's own endpoint for Services and their endpoints.
+	Hub HubConfig `json:"hub"`
 	// LogLevel is debug, info, warn or error.
 	// +kubebuilder:validation:Enum=debug;info;warn;error
 	LogLevel string `json:"logLevel"`
@@ -100,6 +103,18 @@ type TunnelConfig struct {
 	DrainSeconds int `json:"drainSeconds"`
 }
 
+// HubConfig is the node's hub: what kube-proxy and CoreDNS read Services from
+// once "magpiectl hub enable" has pointed them at it.
+type HubConfig struct {
+	// Enabled makes the agent serve it.
+	Enabled bool `json:"enabled"`
+	// GraceHours is how long a caller that the API server has let in before is let
+	// in while it does not answer, 0 to 720.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=720
+	GraceHours int `json:"graceHours"`
+}
+
 // Default returns what an empty agent.yaml means.
 func Default() Config {
 	return Config{
@@ -109,6 +124,7 @@ func Default() Config {
 		Tunnel: TunnelConfig{
 			Enabled: true, Ports: []int{api.PortKubelet}, Streams: 1000, DialsPerSecond: 100, BufferedMiB: 64, DrainSeconds: 5,
 		},
+		Hub:      HubConfig{GraceHours: int(access.DefaultGrace / time.Hour)},
 		LogLevel: "info",
 	}
 }
@@ -177,6 +193,7 @@ func (c Config) Validate() error {
 		}
 	}
 	c.Tunnel.validate(bad, between)
+	between("hub.graceHours", c.Hub.GraceHours, 0, 720)
 	if _, err := c.level(); err != nil {
 		bad("logLevel: %q is not debug, info, warn or error", c.LogLevel)
 	}
@@ -214,6 +231,8 @@ func (c TunnelConfig) ports() []uint16 {
 
 func (c TunnelConfig) drain() time.Duration { return time.Duration(c.DrainSeconds) * time.Second }
 
+func (c HubConfig) grace() time.Duration { return time.Duration(c.GraceHours) * time.Hour }
+
 func (c Config) level() (l slog.Level, err error) {
 	err = l.UnmarshalText([]byte(c.LogLevel))
 	return l, err
@@ -225,6 +244,7 @@ func (c Config) settings() fleet.Settings {
 		ClusterCIDRs:  prefixes(c.ClusterCIDRs),
 		NonMasquerade: prefixes(c.NonMasquerade),
 		VNI:           c.VNI, Port: c.Port, MTU: c.MTU,
+		Hub:   c.Hub.Enabled,
 		Links: true, // the manager empties the gateways when raven-cfg turns links off
 	}
 }

@@ -18,12 +18,16 @@
 // the gateways that the View names, as tunnel/dial decides, and serves what they
 // ask for from this node's own list.
 //
+// It is also the node's hub (hub*.go), where that is switched on: it tells
+// package hub where nodes are, listens for kube-proxy and CoreDNS, and keeps the
+// files that lead them here. What goes wrong with the hub ends nothing else.
+//
 // run.go is the table of contents: read it top to bottom.
 //
 // # Why this way
 //
 // One process a node holds the privilege NET_ADMIN; everything it does goes
-// through four loops of one shape. What arrives from the network never makes
+// through loops of one shape. What arrives from the network never makes
 // it write: only a View does. Nor can the cloud reach through the tunnel what the
 // node's own list does not name, whatever a gateway says.
 //
@@ -36,5 +40,6 @@
 // # Not here
 //
 // What to plan (vxlan, tunnel/mesh, cni), how to write (kernel, cluster), how
-// streams are carried (tunnel/stream) and sockets opened (tunnel/wire).
+// streams are carried (tunnel/stream) and sockets opened (tunnel/wire), what callers of
+// the hub are shown (hub) and how (hub/serve).
 package main

@@ -17,6 +17,7 @@ import (
 	"github.com/magpie-edge/magpie/cluster"
 	"github.com/magpie-edge/magpie/cni"
 	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/hub/client"
 	"github.com/magpie-edge/magpie/internal/reconcile"
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
@@ -78,10 +79,11 @@ type agent struct {
 	// The node's end of the O&M tunnel; both nil where it is switched off.
 	tunnel       *omTunnel
 	certificates *cluster.Certificates
+	hub          *nodeHub // nil where it is switched off
 }
 
 func (a *agent) run(ctx context.Context) error {
-	a.vitals = newVitals(a.log, "vxlan", "mesh", "cni")
+	a.vitals = newVitals(a.log, "vxlan", "mesh", "cni", "hub")
 	a.source = &source{
 		objects: a.api.Objects, host: a.lookAround, settings: a.config.settings(),
 		path: filepath.Join(a.config.StateDir, filepath.Base(api.FileView)),
@@ -93,12 +95,16 @@ func (a *agent) run(ctx context.Context) error {
 	if err := a.openTunnel(); err != nil {
 		return err
 	}
+	if err := a.openHub(); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(f func(context.Context) error) { group.Go(func() error { return f(ctx) }) }
 
 	start(loop(a, "vxlan", gap, vxlan.Plan, a.host.Own(vxlan.Owner)))
 	start(loop(a, "mesh", gap, mesh.Plan, a.host.Own(mesh.Owner)))
 	start(loop(a, "cni", cni.RepairGap, a.pods.Desire, a.pods.World()))
+	start(loop(a, "hub", gap, client.Plan, a.host.Own(client.Owner)))
 	start(a.publishLoop())
 
 	looks := a.bell.listen()
@@ -112,6 +118,9 @@ func (a *agent) run(ctx context.Context) error {
 		start(a.certificates.Run)
 		start(a.tunnel.run)
 		start(a.tunnel.runRelay)
+	}
+	if a.hub != nil {
+		start(a.hub.run)
 	}
 	start(func(ctx context.Context) error { return a.vitals.serve(ctx, api.PortAgentHealth) })
 	err := group.Wait()

@@ -148,6 +148,9 @@ func (f facts) settings() (fleet.Settings, error) {
 		VNI           int      `json:"vni"`
 		Port          int      `json:"port"`
 		MTU           int      `json:"mtu"`
+		Hub           struct {
+			Enabled bool `json:"enabled"`
+		} `json:"hub"`
 	}
 	if err := yaml.Unmarshal([]byte(f.agent["agent.yaml"]), &c); err != nil {
 		return fleet.Settings{}, fmt.Errorf("decode agent.yaml of the agents' ConfigMap: %w", err)
@@ -158,7 +161,7 @@ func (f facts) settings() (fleet.Settings, error) {
 		}
 	}
 	s := fleet.Settings{
-		VNI: cmp.Or(c.VNI, api.VNI), Port: cmp.Or(c.Port, api.PortVXLAN), MTU: c.MTU,
+		VNI: cmp.Or(c.VNI, api.VNI), Port: cmp.Or(c.Port, api.PortVXLAN), MTU: c.MTU, Hub: c.Hub.Enabled,
 		Links: true, // switched off, the gateways are taken out of the slices
 	}
 	var err error

@@ -53,6 +53,7 @@ func commands(e *env) []*cobra.Command {
 		newConnectivityCommand(e),
 		newTunnelCommand(e),
 		newServiceCommand(e),
+		newHubCommand(e),
 		newTraceCommand(e),
 		newPlanCommand(e),
 		newSnapshotCommand(e),

@@ -49,6 +49,7 @@ A type with ` + "`?`" + ` may be absent.
 		{"connectivity", matrix.Report{}},
 		{"tunnel", sessions.Report{}},
 		{"service", service.Report{}},
+		{"hub status", hubReport{}},
 		{"trace", traceReport{}},
 		{"plan", planReport{}},
 		{"snapshot", snapshotReport{}},

@@ -18,9 +18,6 @@ import (
 	"github.com/magpie-edge/magpie/cmd/magpiectl/service"
 )
 
-// hubOff is why no node's readers go through a hub.
-const hubOff = "this version of Magpie runs no hub on the nodes"
-
 func newServiceCommand(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "service [NAMESPACE/]NAME",
@@ -65,7 +62,7 @@ func serviceInput(ctx context.Context, k kubernetes.Interface, d dynamic.Interfa
 	if !ok {
 		namespace, short = metav1.NamespaceDefault, name
 	}
-	in := service.Input{HubOff: hubOff}
+	in := service.Input{HubOff: hubOff(ctx, k, d)}
 	var err error
 	if in.Service, err = k.CoreV1().Services(namespace).Get(ctx, short, metav1.GetOptions{}); err != nil {
 		if apierrors.IsNotFound(err) {

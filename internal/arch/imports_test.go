@@ -56,14 +56,19 @@ var layers = []layer{
 	// 3: doors.
 	{dir: "kernel", ours: "plan", others: "*"},
 	{dir: "cluster", ours: below + " tunnel/identity tunnel/directory", others: "*"},
-	{dir: "hub", ours: "api/... fleet topology", others: "*"},
+	{dir: "hub", ours: below + " topology", others: "*"},
+	{dir: "hub/serve", ours: "hub hub/access", others: "*"},
+	{dir: "hub/access", ours: "hub/file", others: "*"},
+	{dir: "hub/cert", ours: "hub/file"},
+	{dir: "hub/file"},
+	{dir: "hub/client", ours: below, pure: true},
 	{dir: "cni/socket", ours: "cni cni/shim"},
 	{dir: "cni/disk", ours: "cni"},
 	{dir: "eni/cloud", ours: "eni", others: "*"},
 	{dir: "tunnel/wire", ours: "tunnel tunnel/stream", others: "*"},
 	// 4: what looks at plans, and the lab.
 	// A walk asks the planners for the plans of nodes that it is not on.
-	{dir: "internal/walk", ours: below + " vxlan routed cni tunnel tunnel/mesh topology", others: machinery, pure: true},
+	{dir: "internal/walk", ours: below + " vxlan routed cni tunnel tunnel/mesh topology hub/client", others: machinery, pure: true},
 	{dir: "test/...", ours: "*", others: "*"},
 	// Beside the layers.
 	{dir: "internal/golden", others: "*"},
@@ -100,8 +105,8 @@ var doors = []struct{ module, places, why string }{
 	{"golang.zx2c4.com/wireguard/wgctrl", "kernel test/...", "only kernel configures WireGuard"},
 	{"golang.org/x/sys/unix", "kernel test/...", "only kernel makes system calls"},
 	{"golang.zx2c4.com/wireguard", "kernel tunnel/wire test/...", "only doors open sockets and devices"},
-	{"k8s.io/client-go", "cluster hub cmd/... test/...", "only cluster and hub talk to the API server"},
-	{"sigs.k8s.io/controller-runtime", "cluster hub cmd/... test/...", "only cluster and hub talk to the API server"},
+	{"k8s.io/client-go", "cluster hub/... cmd/... test/...", "only cluster and hub talk to the API server"},
+	{"sigs.k8s.io/controller-runtime", "cluster hub/... cmd/... test/...", "only cluster and hub talk to the API server"},
 }
 
 func TestImports(t *testing.T) {
@@ -162,6 +167,10 @@ func TestLayersRefuse(t *testing.T) {
 		{"kernel", module + "fleet"},
 		{"kernel", "k8s.io/client-go/kubernetes"},
 		{"cluster", "github.com/vishvananda/netlink"},
+		{"hub", module + "cluster"},
+		{"hub", module + "hub/serve"},
+		{"hub/serve", module + "topology"},
+		{"hub/client", module + "hub"},
 		{"cluster", module + "cmd/magpie-agent"},
 		{"cmd/magpie-agent", "golang.org/x/sys/unix"},
 		{"cmd/magpie-agent", module + "cmd/magpie-manager"},

@@ -26,6 +26,11 @@ const (
 	TunnelCertificate Code = "tunnel-certificate"
 	// TunnelDown: the node has no session with any magpie-gateway. No subject.
 	TunnelDown Code = "tunnel-down"
+	// HubDown: the hub does not answer its callers. No subject.
+	HubDown Code = "hub-down"
+	// HubStale: the hub answers with what it knew last, because the API server
+	// does not tell it more. No subject.
+	HubStale Code = "hub-stale"
 )
 
 // Severity says who has to act.
@@ -89,6 +94,16 @@ func Conditions() []Condition {
 			Code: TunnelDown, Title: "the node has no session with a gateway of the O&M tunnel",
 			Why:      "kubectl logs, exec and the like do not reach the node; its pods are not affected.",
 			Severity: Warning, DependsOn: []Code{APIUnreachable, TunnelCertificate}, After: 30 * time.Second,
+		},
+		{
+			Code: HubDown, Title: "the node's hub does not answer kube-proxy and CoreDNS",
+			Why:      "They go on with what they know; restarted, they start empty, and Services of the node lead nowhere.",
+			Severity: Error, DependsOn: []Code{NotSynced}, After: 30 * time.Second,
+		},
+		{
+			Code: HubStale, Title: "the node's hub answers with what it knew last",
+			Why:      "kube-proxy and CoreDNS of the node do not hear of endpoints that come and go.",
+			Severity: Warning, DependsOn: []Code{APIUnreachable, HubDown}, After: time.Minute,
 		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/magpie-edge/magpie/cni"
 	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/hub/client"
 	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/tunnel"
 	"github.com/magpie-edge/magpie/tunnel/mesh"
@@ -110,7 +111,15 @@ func Parts(v fleet.View) ([]Part, []plan.Note, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("plan mesh of %s: %w", v.Self.Node, err)
 	}
-	return []Part{{vxlan.Owner, overlay}, {mesh.Owner, peers}, {cni.Owner, cni.Masquerade(v)}}, notes, nil
+	parts := []Part{{vxlan.Owner, overlay}, {mesh.Owner, peers}, {cni.Owner, cni.Masquerade(v)}}
+	if v.Settings.Hub {
+		p, err := client.Plan(v)
+		if err != nil {
+			return nil, nil, fmt.Errorf("plan hub of %s: %w", v.Self.Node, err)
+		}
+		parts = append(parts, Part{client.Owner, p})
+	}
+	return parts, notes, nil
 }
 
 // Plan returns all parts as one.

@@ -15,6 +15,12 @@ import (
 // Helm would install them into the namespace.
 func Chart(tb testing.TB, namespace string, templates ...string) string {
 	tb.Helper()
+	return ChartWith(tb, namespace, nil, templates...)
+}
+
+// ChartWith is Chart with values of its own, each "name=value".
+func ChartWith(tb testing.TB, namespace string, values []string, templates ...string) string {
+	tb.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		tb.Fatal(err)
@@ -30,6 +36,9 @@ func Chart(tb testing.TB, namespace string, templates ...string) string {
 	args := []string{
 		"template", "magpie", filepath.Join(root(tb), "charts", "magpie"),
 		"--namespace", namespace, "--set", "network.clusterCIDRs={10.42.0.0/16}",
+	}
+	for _, v := range values {
+		args = append(args, "--set", v)
 	}
 	for _, t := range templates {
 		args = append(args, "--show-only", "templates/"+t)

@@ -242,29 +242,35 @@ subjects: [{kind: ServiceAccount, name: magpie-agent, namespace: magpie-system}]
 func TestRights(t *testing.T) {
 	admin := install(t)
 	for _, account := range []string{"magpie-agent", "magpie-manager", "magpie-gateway", "magpie-cleanup", "magpie-test"} {
-		c := clientset(t, asPod(t, admin, account, "c-1"))
-		for _, q := range rights {
-			allowed := strings.Contains(q.who, account)
-			t.Run(account+"/"+q.verb+" "+q.resource, func(t *testing.T) {
-				group, resource, _ := strings.Cut(q.resource, ":")
-				resource, sub, _ := strings.Cut(resource, "/")
-				answer, err := c.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), &authzv1.SelfSubjectAccessReview{
-					Spec: authzv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authzv1.ResourceAttributes{
-						Group: group, Resource: resource, Subresource: sub, Verb: q.verb, Namespace: q.ns, Name: q.name,
-					}},
-				}, metav1.CreateOptions{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if answer.Status.Allowed != allowed {
-					t.Errorf("allowed is %t, want %t: %s", answer.Status.Allowed, allowed, answer.Status.Reason)
-				}
-			})
-		}
+		checkRights(t, clientset(t, asPod(t, admin, account, "c-1")), account, rights)
 	}
 }
 
-var rights = []struct{ verb, resource, ns, name, who string }{
+func checkRights(t *testing.T, c *kubernetes.Clientset, account string, rights []right) {
+	t.Helper()
+	for _, q := range rights {
+		allowed := strings.Contains(q.who, account)
+		t.Run(account+"/"+q.verb+" "+q.resource, func(t *testing.T) {
+			group, resource, _ := strings.Cut(q.resource, ":")
+			resource, sub, _ := strings.Cut(resource, "/")
+			answer, err := c.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), &authzv1.SelfSubjectAccessReview{
+				Spec: authzv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authzv1.ResourceAttributes{
+					Group: group, Resource: resource, Subresource: sub, Verb: q.verb, Namespace: q.ns, Name: q.name,
+				}},
+			}, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answer.Status.Allowed != allowed {
+				t.Errorf("allowed is %t, want %t: %s", answer.Status.Allowed, allowed, answer.Status.Reason)
+			}
+		})
+	}
+}
+
+type right struct{ verb, resource, ns, name, who string }
+
+var rights = []right{
 	{"watch", ":nodes", "", "", "magpie-agent magpie-manager magpie-gateway magpie-test"},
 	{"patch", ":nodes/status", "", "a-1", "magpie-agent"},
 	{"patch", ":nodes", "", "a-1", "magpie-manager"},
@@ -303,8 +309,8 @@ var rights = []struct{ verb, resource, ns, name, who string }{
 	{"update", "coordination.k8s.io:leases", namespace, "magpie-manager", "magpie-manager"},
 	{"update", "coordination.k8s.io:leases", "kube-node-lease", "a-1", ""},
 	{"get", ":pods/proxy", namespace, "x", ""},
-	{"get", "apps:daemonsets", namespace, "magpie-cleanup", "magpie-cleanup"},
-	{"get", "apps:daemonsets", namespace, "magpie-agent", ""},
+	{"get", "apps:daemonsets", namespace, "magpie-cleanup", "magpie-cleanup magpie-test"},
+	{"get", "apps:daemonsets", namespace, "magpie-agent", "magpie-test"},
 	{"create", ":serviceaccounts/token", namespace, "magpie-agent", ""},
 	{"escalate", "rbac.authorization.k8s.io:clusterroles", "", "", ""},
 }

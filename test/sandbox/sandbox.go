@@ -21,9 +21,12 @@ import (
 // inside marks the process that runs in namespaces of its own.
 const inside = "MAGPIE_SANDBOX_INSIDE"
 
+// Runner runs tests; a *testing.M is one.
+type Runner interface{ Run() int }
+
 // Main runs m's tests in namespaces of their own and returns the exit code.
 // Call it from TestMain.
-func Main(m *testing.M) int {
+func Main(m Runner) int {
 	if os.Getenv(inside) == "" {
 		return again()
 	}
