@@ -67,8 +67,10 @@ func TestAlone(t *testing.T) {
 			replace(t, s, hub.EndpointSlices, slice("till-1", "till", "a-1", "b-1"), slice("open-1", "open", "b-1"))
 			replace(t, s, hub.Endpoints, endpoints("till", "a-1", "b-1"))
 			replace(t, s, hub.Nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a-1"}})
+			replace(t, s, hub.Namespaces, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
 			_, last, _ = s.List(hub.Endpoints)
 			_, _, _ = s.List(hub.Nodes)
+			_, _, _ = s.List(hub.Namespaces)
 			synctest.Wait()
 		})
 		time.Sleep(time.Minute)
@@ -85,6 +87,7 @@ func TestAlone(t *testing.T) {
 			same(t, "slices", []string{"open-1 b-1", "till-1 a-1"}, seen(t, s, hub.EndpointSlices))
 			same(t, "endpoints", []string{"till a-1"}, seen(t, s, hub.Endpoints))
 			same(t, "nodes", []string{"a-1"}, seen(t, s, hub.Nodes))
+			same(t, "namespaces", []string{"shop"}, seen(t, s, hub.Namespaces))
 			if st := s.Stats()[1]; !st.Stale || !st.Heard.IsZero() || s.Online() {
 				t.Errorf("nobody has answered: %+v", st)
 			}

@@ -23,17 +23,19 @@ type Kind struct {
 }
 
 // The kinds of the hub. Services and EndpointSlices are kept from the start;
-// Endpoints, which are big and deprecated, and Nodes from when they are first
-// asked for. Of Nodes there is the own one only.
+// Endpoints, which are big and deprecated, Nodes and Namespaces from when they
+// are first asked for. Of Nodes there is the own one only. Namespaces are here
+// because CoreDNS answers nothing before it has listed them.
 var (
 	Services       = Kind{corev1.SchemeGroupVersion, "Service", "services", true}
 	EndpointSlices = Kind{discoveryv1.SchemeGroupVersion, "EndpointSlice", "endpointslices", true}
 	Endpoints      = Kind{corev1.SchemeGroupVersion, "Endpoints", "endpoints", true}
 	Nodes          = Kind{corev1.SchemeGroupVersion, "Node", "nodes", false}
+	Namespaces     = Kind{corev1.SchemeGroupVersion, "Namespace", "namespaces", false}
 )
 
 // Kinds returns all kinds of the hub, each after those that its filter needs.
-func Kinds() []Kind { return []Kind{Services, EndpointSlices, Endpoints, Nodes} }
+func Kinds() []Kind { return []Kind{Services, EndpointSlices, Endpoints, Nodes, Namespaces} }
 
 // Object is what every kind is. TypeMeta is empty and managedFields are not
 // kept.
@@ -98,6 +100,8 @@ func (k Kind) empty() Object {
 		return &discoveryv1.EndpointSlice{}
 	case Endpoints:
 		return &corev1.Endpoints{} //nolint:staticcheck // old clients read Endpoints
+	case Namespaces:
+		return &corev1.Namespace{}
 	default:
 		return &corev1.Node{}
 	}
@@ -118,6 +122,9 @@ func at(o Object, version string) Object {
 		c := *o
 		out = &c
 	case *corev1.Node:
+		c := *o
+		out = &c
+	case *corev1.Namespace:
 		c := *o
 		out = &c
 	default:

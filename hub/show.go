@@ -176,7 +176,7 @@ func (s *Store) settle() {
 
 // decidable reports whether it can be said what this node sees of a kind.
 func (s *Store) decidable(sh *shelf) bool {
-	return sh.known && (sh.kind == Nodes || s.placed && s.shelves[Services].known)
+	return sh.known && (!sh.kind.Namespaced || s.placed && s.shelves[Services].known)
 }
 
 // filter returns what this node sees of an object: the object itself, a copy
@@ -197,7 +197,7 @@ func (s *Store) filter(o Object) Object {
 		if reach, ok := s.reach(keyOf(o)); ok {
 			return topology.PinEndpoints(o, reach, s.place)
 		}
-	case *corev1.Node:
+	case *corev1.Node, *corev1.Namespace:
 		return o
 	}
 	return nil

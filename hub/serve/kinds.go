@@ -84,6 +84,18 @@ var kinds = []served{
 		},
 		columns: nodeColumns, cells: nodeCells,
 	},
+	{
+		Kind: hub.Namespaces,
+		special: map[string]func(hub.Object) string{
+			"status.phase": func(o hub.Object) string { return string(o.(*corev1.Namespace).Status.Phase) },
+		},
+		blank: func() hub.Object { return &corev1.Namespace{} },
+		clone: clone[corev1.Namespace],
+		list: func(items []hub.Item, m metav1.ListMeta) runtime.Object {
+			return &corev1.NamespaceList{TypeMeta: listMeta(hub.Namespaces), ListMeta: m, Items: gather[corev1.Namespace](items)}
+		},
+		columns: namespaceColumns, cells: namespaceCells,
+	},
 }
 
 // pointer is *T for the struct T of an API type.

@@ -52,8 +52,7 @@ func TestRoutes(t *testing.T) {
 		{"GET /version", true, 418},
 		{"GET /api/v1", true, 418},
 		{"GET /api/v1/pods", true, 418},
-		{"GET /api/v1/namespaces", true, 418},
-		{"GET /api/v1/namespaces/services", true, 418},
+		{"GET /api/v1/namespaces/shop/status", true, 418},
 		{"GET /api/v1/namespaces/shop/pods/p/log?follow=true", true, 418},
 		{"GET /api/v1/namespaces/shop/services/a/status", true, 418},
 		{"GET /api/v1/namespaces/shop/services/a:80/proxy/%2e%2e//x", true, 418},
@@ -75,6 +74,8 @@ func TestRoutes(t *testing.T) {
 		{"GET /api/v1/namespaces/shop/services/a", false, 200},
 		{"GET /api/v1/endpoints", false, 200},
 		{"GET /apis/discovery.k8s.io/v1/endpointslices", false, 200},
+		{"GET /api/v1/namespaces", false, 200},
+		{"GET /api/v1/namespaces/services", false, 404}, // of that name
 		{"GET /api/v1/nodes/a-1", false, 404},
 		{"GET /api/v1/nodes?fieldSelector=metadata.name%3Da-1", false, 200},
 		{"GET /api/v1/%73ervices", false, 200},

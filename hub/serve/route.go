@@ -186,6 +186,9 @@ func (q *question) deed() access.Deed {
 		Verb: q.verb, Group: q.Kind.GroupVersion.Group, Version: q.Kind.GroupVersion.Version,
 		Resource: q.Kind.Resource, Namespace: q.namespace, Name: q.name,
 	}
+	if q.Kind.Name == "Namespace" {
+		d.Namespace = q.name // a Role in a namespace may allow to read it
+	}
 	if q.verb != verbGet && !q.fromPath {
 		d.FieldSelector, d.LabelSelector = q.query.Get("fieldSelector"), q.query.Get("labelSelector")
 	}

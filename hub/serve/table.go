@@ -67,6 +67,12 @@ var (
 	}
 )
 
+var namespaceColumns = []metav1.TableColumnDefinition{
+	nameColumn,
+	{Name: "Status", Type: "string", Description: "The status of the namespace"},
+	ageColumn,
+}
+
 const (
 	none     = "<none>"
 	unknown  = "<unknown>"
@@ -199,6 +205,11 @@ func nodeCells(o hub.Object, age string) []any {
 		addressOf(n, corev1.NodeInternalIP), addressOf(n, corev1.NodeExternalIP),
 		orElse(info.OSImage, unknown), kernel, orElse(info.ContainerRuntimeVersion, unknown),
 	}
+}
+
+func namespaceCells(o hub.Object, age string) []any {
+	n := o.(*corev1.Namespace)
+	return []any{n.Name, string(n.Status.Phase), age}
 }
 
 func statusOf(n *corev1.Node) string {

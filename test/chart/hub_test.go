@@ -24,6 +24,7 @@ func TestHubRights(t *testing.T) {
 var hubRights = []right{
 	{"watch", ":services", "", "", "magpie-agent"},
 	{"watch", ":endpoints", "", "", "magpie-agent"},
+	{"list", ":namespaces", "", "", "magpie-agent"},
 	{"list", "discovery.k8s.io:endpointslices", "", "", "magpie-agent"},
 	{"patch", ":services", "default", "x", ""},
 	{"create", "discovery.k8s.io:endpointslices", "default", "", ""},

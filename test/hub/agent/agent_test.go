@@ -84,7 +84,8 @@ subjects: [{kind: ServiceAccount, name: reader, namespace: kube-system}]
 
 // TestAgentServesTheHub: the agent with the chart's rights makes the address
 // and the files, and by them a process of the node, a pod and CoreDNS read what
-// this node shall see; nobody from elsewhere does; cleanup leaves nothing.
+// this node shall see, also after all began anew without the API server; nobody
+// from elsewhere does; cleanup leaves nothing.
 func TestAgentServesTheHub(t *testing.T) {
 	if err := server.InstallCRDs(t.Context()); err != nil {
 		t.Fatal(err)
@@ -139,6 +140,11 @@ func TestAgentServesTheHub(t *testing.T) {
 	})
 	t.Run("event", warned)
 	t.Run("coredns", func(t *testing.T) { coreDNS(t, dir, near) })
+	// Agent and CoreDNS both begin anew, and the cloud is gone.
+	a.stop()
+	a.api = "127.0.0.1:1"
+	a.start(t)
+	t.Run("alone", func(t *testing.T) { coreDNS(t, dir, near) })
 
 	a.stop()
 	if out, err := a.command(t.Context(), t, "cleanup").CombinedOutput(); err != nil {

@@ -5,7 +5,6 @@ package agent_test
 import (
 	"context"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,6 +107,8 @@ type agent struct {
 	exe, config, state, log string
 	// hub is where the files for callers are.
 	hub string
+	// api is where it looks for the API server.
+	api string
 	cmd *exec.Cmd
 }
 
@@ -118,6 +119,7 @@ func newAgent(t *testing.T) *agent {
 	a := &agent{
 		exe: build(t, "magpie-agent"), config: filepath.Join(dir, "agent.yaml"), state: filepath.Join(dir, "state"),
 		log: filepath.Join(dir, "log"), hub: filepath.Join(dir, "state", "hub"),
+		api: strings.TrimPrefix(server.Config.Host, "https://"),
 	}
 	write(t, filepath.Join(filepath.Dir(a.exe), "magpie-cni"), "not called here")
 	write(t, a.config, "clusterCIDRs: [10.42.0.0/16]\nhub: {enabled: true}\ntunnel: {enabled: false}\n"+
@@ -135,12 +137,12 @@ func newAgent(t *testing.T) *agent {
 
 func (a *agent) command(ctx context.Context, t *testing.T, verb string) *exec.Cmd {
 	t.Helper()
-	u, err := url.Parse(server.Config.Host)
+	host, port, err := net.SplitHostPort(a.api)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(ctx, a.exe, verb, "--config", a.config, "--node-name", "a-1")
-	cmd.Env = append(os.Environ(), "KUBERNETES_SERVICE_HOST="+u.Hostname(), "KUBERNETES_SERVICE_PORT="+u.Port())
+	cmd.Env = append(os.Environ(), "KUBERNETES_SERVICE_HOST="+host, "KUBERNETES_SERVICE_PORT="+port)
 	return cmd
 }
 

@@ -225,7 +225,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: %[2]s
 metadata: {name: reader-%[1]s, namespace: %[1]s}
 rules:
-- {apiGroups: ["", discovery.k8s.io, events.k8s.io], resources: [services, endpoints, endpointslices, events], verbs: ["*"]}
+- {apiGroups: ["", discovery.k8s.io, events.k8s.io], resources: [services, endpoints, endpointslices, namespaces, events], verbs: ["*"]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: %[2]sBinding
