@@ -25,7 +25,7 @@ func TestExecBesideACloudNode(t *testing.T) {
 	for range rounds {
 		for _, n := range nodes {
 			start := time.Now()
-			run(t, argv[0], append(argv[1:], "exec", subject(n), "-c", "ticks", "--", "true")...)
+			run(t, slices.Concat(argv, []string{"exec", subject(n), "-c", "ticks", "--", "true"})...)
 			took[n] = append(took[n], time.Since(start))
 		}
 	}
