@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/golden"
 )
@@ -41,8 +41,8 @@ func TestCommands(t *testing.T) {
 		stdout, stderr, status := call(t, args...)
 		wide := strings.Contains(c.Name, "plan") || strings.Contains(c.Name, "json")
 		for line := range strings.Lines(stdout) {
-			if !wide && len([]rune(strings.TrimRight(line, "\n"))) > matrix.Width {
-				t.Errorf("wider than %d columns: %q", matrix.Width, line)
+			if !wide && len([]rune(strings.TrimRight(line, "\n"))) > page.Width {
+				t.Errorf("wider than %d columns: %q", page.Width, line)
 			}
 		}
 		if strings.Contains(stdout+stderr, "\x1b") {

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/magpie-edge/magpie/api"
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/walk"
 	"github.com/magpie-edge/magpie/plan"
@@ -168,7 +168,7 @@ func planText(r planReport) string {
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note  %s (%s)\n", n.Subject, n.Code)
-		for _, line := range matrix.Wrap(n.Text, matrix.Width-6) {
+		for _, line := range page.Wrap(n.Text, page.Width-6) {
 			b.WriteString("      " + line + "\n")
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/walk"
 )
@@ -164,23 +164,16 @@ func writeHops(b *strings.Builder, r walk.Result) {
 		if i > 0 && r.Hops[i-1].Node == node {
 			node = ""
 		}
-		for j, line := range matrix.Wrap(h.Text, matrix.Width-26) {
+		for j, line := range page.Wrap(h.Text, page.Width-26) {
 			if j > 0 {
 				node, h.What = "", ""
 			}
-			fmt.Fprintf(b, "%-14s %-10s %s\n", clip(node, 14), h.What, line)
+			fmt.Fprintf(b, "%-14s %-10s %s\n", page.Cut(node, 14), h.What, line)
 		}
-		for _, line := range matrix.Wrap(h.Why, matrix.Width-28) {
+		for _, line := range page.Wrap(h.Why, page.Width-28) {
 			fmt.Fprintf(b, "%27s %s\n", "", line)
 		}
 	}
-}
-
-func clip(s string, width int) string {
-	if len(s) > width {
-		return s[:width-1] + "~"
-	}
-	return s
 }
 
 func writeVerdict(b *strings.Builder, r walk.Result, colour bool) {
@@ -195,12 +188,12 @@ func writeVerdict(b *strings.Builder, r walk.Result, colour bool) {
 		text += fmt.Sprintf(", packets up to %d bytes", r.MTU)
 	}
 	text += ": " + r.Reason
-	for i, line := range matrix.Wrap(text, matrix.Width-2) {
+	for i, line := range page.Wrap(text, page.Width-2) {
 		if i > 0 {
 			line = "  " + line
 		}
-		if colour && r.Verdict == walk.Dropped {
-			line = "\x1b[31m" + line + "\x1b[0m"
+		if r.Verdict == walk.Dropped {
+			line = (&page.Page{Colour: colour}).Paint(page.Red, line)
 		}
 		b.WriteString(line + "\n")
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/doctor"
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/sessions"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/status"
 	"github.com/magpie-edge/magpie/internal/golden"
@@ -162,8 +162,8 @@ func TestText(t *testing.T) {
 		r := doctor.Examine(w.Patient, now, doctor.Checks()...)
 		text := doctor.Text(r, false)
 		for line := range strings.Lines(text) {
-			if len(strings.TrimRight(line, "\n")) > matrix.Width {
-				t.Errorf("wider than %d columns: %q", matrix.Width, line)
+			if len(strings.TrimRight(line, "\n")) > page.Width {
+				t.Errorf("wider than %d columns: %q", page.Width, line)
 			}
 		}
 		if strings.Contains(text, "\x1b") {

@@ -7,61 +7,46 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/status"
 )
 
 // findingsShown is how many findings the text has before it only counts.
 const findingsShown = 30
 
+// printer writes the parts of a report.
+type printer struct{ page.Page }
+
 // Text lays the report out for people, in 80 columns.
 func Text(r Report, colour bool) string {
-	p := &printer{colour: colour}
+	p := &printer{page.Page{Colour: colour}}
 	for _, f := range r.Findings[:min(len(r.Findings), findingsShown)] {
 		p.finding(f, r)
 	}
 	if more := len(r.Findings) - findingsShown; more > 0 {
-		p.line("and %d more findings; all are in -o json\n", more)
+		p.Line("and %d more findings; all are in -o json\n", more)
 	}
 	p.skipped(r.Checks)
 	if r.Hidden > 0 {
-		p.line("%s hidden that the above explains", count(r.Hidden, "finding"))
+		p.Line("%s hidden that the above explains", count(r.Hidden, "finding"))
 	}
 	p.verdict(r)
-	return p.b.String()
-}
-
-type printer struct {
-	b      strings.Builder
-	colour bool
-}
-
-func (p *printer) line(format string, args ...any) {
-	p.b.WriteString(strings.TrimRight(fmt.Sprintf(format, args...), " ") + "\n")
-}
-
-// fold prints text after a head, and further lines after an indent.
-func (p *printer) fold(head, indent, text string) {
-	for i, l := range matrix.Wrap(text, matrix.Width-max(len(head), len(indent))) {
-		p.line("%s%s", []string{head, indent}[min(i, 1)], l)
-	}
+	return p.String()
 }
 
 func (p *printer) finding(f Finding, r Report) {
 	word := strings.ToUpper(f.Severity)
-	if p.colour {
-		word = map[string]string{"error": "\x1b[31m", "warning": "\x1b[33m", "info": "\x1b[36m"}[f.Severity] + word + "\x1b[0m"
-	}
-	p.line("%s %s", word, f.Subject)
+	colour := map[string]page.Colour{"error": page.Red, "warning": page.Yellow, "info": page.Cyan}[f.Severity]
+	p.Line("%s %s", p.Paint(colour, word), f.Subject)
 	text := f.Text
 	if f.Since != nil && !strings.Contains(text, "since") {
 		text += " (for " + status.Age(r.LookedAt.Sub(*f.Since)) + ")"
 	}
 	const indent = "       "
-	p.fold("  what ", indent, text)
-	p.fold("  why  ", indent, f.Why)
-	p.fold("  do   ", indent, f.Do)
-	p.line("  see  %s\n", f.Runbook)
+	p.Fold("  what ", indent, text)
+	p.Fold("  why  ", indent, f.Why)
+	p.Fold("  do   ", indent, f.Do)
+	p.Line("  see  %s\n", f.Runbook)
 }
 
 // skipped names the checks that were not made, those of one reason together.
@@ -75,7 +60,7 @@ func (p *printer) skipped(checks []Result) {
 		names[c.Skipped] = append(names[c.Skipped], c.Name)
 	}
 	for _, why := range reasons {
-		p.fold("not looked at: ", "  ", strings.Join(names[why], ", ")+": "+why)
+		p.Fold("not looked at: ", "  ", strings.Join(names[why], ", ")+": "+why)
 	}
 }
 
@@ -89,12 +74,9 @@ func (p *printer) verdict(r Report) {
 		word = "nothing is known"
 	}
 	if !r.OK {
-		word = "not ok"
-		if p.colour {
-			word = "\x1b[31m" + word + "\x1b[0m"
-		}
+		word = p.Paint(page.Red, "not ok")
 	}
-	p.line("%s: %s, %s, %s; %d of %d checks made", word,
+	p.Line("%s: %s, %s, %s; %d of %d checks made", word,
 		count(n("error"), "error"), count(n("warning"), "warning"), count(n("info"), "note"), looked, len(r.Checks))
 }
 

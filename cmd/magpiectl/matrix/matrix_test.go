@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/probe"
 	"github.com/magpie-edge/magpie/internal/golden"
 )
@@ -145,8 +146,8 @@ func TestText(t *testing.T) {
 		r.Seconds = 12
 		text := matrix.Text(r, false)
 		for line := range strings.Lines(text) {
-			if len(strings.TrimRight(line, "\n")) > matrix.Width {
-				t.Errorf("wider than %d columns: %q", matrix.Width, line)
+			if len(strings.TrimRight(line, "\n")) > page.Width {
+				t.Errorf("wider than %d columns: %q", page.Width, line)
 			}
 		}
 		return text

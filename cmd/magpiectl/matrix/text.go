@@ -6,46 +6,23 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 )
 
-// Width of a terminal that everything fits, in columns.
-const Width = 80
-
-// Colours of a terminal, as SGR parameters.
-const (
-	red   = "31"
-	green = "32"
-	none  = ""
-)
-
-// printer collects lines.
-type printer struct {
-	b      strings.Builder
-	colour bool
-}
-
-func (p *printer) line(format string, args ...any) {
-	p.b.WriteString(strings.TrimRight(fmt.Sprintf(format, args...), " ") + "\n")
-}
-
-// paint wraps text that has its final width in a colour.
-func (p *printer) paint(code, text string) string {
-	if !p.colour || code == none {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
-}
+// printer writes the parts of a report.
+type printer struct{ page.Page }
 
 // Text lays the report out for people.
 func Text(r Report, colour bool) string {
-	p := &printer{colour: colour}
+	p := &printer{page.Page{Colour: colour}}
 	p.nodes(r)
 	for _, f := range families(r) {
 		p.matrix(r, f)
 	}
 	p.links(r)
 	p.failures(r)
-	return p.b.String()
+	return p.String()
 }
 
 func families(r Report) []string {
@@ -60,7 +37,7 @@ func families(r Report) []string {
 
 // nodes lists the nodes with what each reaches beside the others.
 func (p *printer) nodes(r Report) {
-	p.line("%2s  %-16s %-16s %10s %10s %10s", "#", "NODE", "DOMAIN", "DNS", "SERVICE", "OUTSIDE")
+	p.Line("%2s  %-16s %-16s %10s %10s %10s", "#", "NODE", "DOMAIN", "DNS", "SERVICE", "OUTSIDE")
 	for i, n := range r.Nodes {
 		dns, service, outside := p.pad("-", 10), p.pad("-", 10), p.pad("-", 10)
 		if s, ok := reach(r.Service, n.Name); ok {
@@ -77,9 +54,9 @@ func (p *printer) nodes(r Report) {
 		if domain == "" {
 			domain = "-"
 		}
-		p.line("%2d  %-16s %-16s %s %s %s", i+1, cut(n.Name, 16), cut(domain, 16), dns, service, outside)
+		p.Line("%2d  %-16s %-16s %s %s %s", i+1, page.Cut(n.Name, 16), page.Cut(domain, 16), dns, service, outside)
 	}
-	p.line("")
+	p.Line("")
 }
 
 func reach(all []Reach, from string) (Reach, bool) {
@@ -94,7 +71,7 @@ func (p *printer) pad(s string, width int) string { return fmt.Sprintf("%*s", wi
 
 func (p *printer) result(r Result, width int) string {
 	if !r.OK {
-		return p.paint(red, p.pad("FAIL", width))
+		return p.Paint(page.Red, p.pad("FAIL", width))
 	}
 	return p.pad(millis(r.Micros)+" ms", width)
 }
@@ -105,20 +82,20 @@ const cell = 6
 
 // matrix prints the pairs of one family: rows send, columns answer.
 func (p *printer) matrix(r Report, family string) {
-	p.line("%s, ms and path, from row to column:", family)
+	p.Line("%s, ms and path, from row to column:", family)
 	head := make([]string, len(r.Nodes))
 	for i := range r.Nodes {
 		head[i] = p.pad(fmt.Sprint(i+1), cell)
 	}
-	p.line("%4s%s", "", strings.Join(head, ""))
+	p.Line("%4s%s", "", strings.Join(head, ""))
 	for i, from := range r.Nodes {
 		row := make([]string, len(r.Nodes))
 		for j, to := range r.Nodes {
 			row[j] = p.cell(r, family, from.Name, to.Name)
 		}
-		p.line("%4d%s", i+1, strings.Join(row, ""))
+		p.Line("%4d%s", i+1, strings.Join(row, ""))
 	}
-	p.line("")
+	p.Line("")
 }
 
 func (p *printer) cell(r Report, family, from, to string) string {
@@ -129,11 +106,11 @@ func (p *printer) cell(r Report, family, from, to string) string {
 	x := r.Pairs[i]
 	switch {
 	case !x.TCP.OK:
-		return p.paint(red, p.pad("TCP!", cell))
+		return p.Paint(page.Red, p.pad("TCP!", cell))
 	case !x.UDP.OK:
-		return p.paint(red, p.pad("UDP!", cell))
+		return p.Paint(page.Red, p.pad("UDP!", cell))
 	case !x.MTU.OK:
-		return p.paint(red, p.pad("MTU!", cell))
+		return p.Paint(page.Red, p.pad("MTU!", cell))
 	}
 	return p.pad(millis(x.TCP.Micros)+letter(x.Path), cell)
 }
@@ -168,7 +145,7 @@ const linksShown = 12
 // links explains the letters and says, once a pair of domains, which nodes a
 // link crosses and what it carries.
 func (p *printer) links(r Report) {
-	p.line("s same node, o overlay, l link, r link by a relay, ? not known to the plans")
+	p.Line("s same node, o overlay, l link, r link by a relay, ? not known to the plans")
 	domain := map[string]string{}
 	for _, n := range r.Nodes {
 		domain[n.Name] = n.Domain
@@ -186,18 +163,18 @@ func (p *printer) links(r Report) {
 		}
 		seen[ends] = true
 		if len(seen) <= linksShown {
-			p.line("  %s: %s", ends, x.Path)
+			p.Line("  %s: %s", ends, x.Path)
 		}
 	}
 	if more := len(seen) - linksShown; more > 0 {
-		p.line("  and %d more pairs of domains: see -o json", more)
+		p.Line("  and %d more pairs of domains: see -o json", more)
 	}
 	for _, kind := range []string{"same-node", "overlay", "link"} {
 		if m := mtus[kind]; len(m) > 0 && slices.Max(m) > 0 {
-			p.line("  largest packet by %s: %s bytes", kind, span(m))
+			p.Line("  largest packet by %s: %s bytes", kind, span(m))
 		}
 	}
-	p.line("")
+	p.Line("")
 }
 
 // span prints the least and the largest, without those that were not measured.
@@ -213,16 +190,16 @@ func span(m []int) string {
 func (p *printer) failures(r Report) {
 	for _, f := range r.Failures {
 		who := strings.TrimSpace(strings.Join([]string{f.From, arrow(f), f.To, f.Family}, " "))
-		p.line("%s %s", p.paint(red, "FAIL"), strings.Join(strings.Fields(who), " "))
-		for _, l := range Wrap(f.Reason, Width-7) {
-			p.line("       %s", l)
+		p.Line("%s %s", p.Paint(page.Red, "FAIL"), strings.Join(strings.Fields(who), " "))
+		for _, l := range page.Wrap(f.Reason, page.Width-7) {
+			p.Line("       %s", l)
 		}
 	}
 	if r.OK {
-		p.line("%s: %d nodes, every pair, TCP, UDP and full MTU, in %.0f s", p.paint(green, "ok"), len(r.Nodes), r.Seconds)
+		p.Line("%s: %d nodes, every pair, TCP, UDP and full MTU, in %.0f s", p.Paint(page.Green, "ok"), len(r.Nodes), r.Seconds)
 		return
 	}
-	p.line("%s: %d of the probes failed, in %.0f s", p.paint(red, "not ok"), len(r.Failures), r.Seconds)
+	p.Line("%s: %d of the probes failed, in %.0f s", p.Paint(page.Red, "not ok"), len(r.Failures), r.Seconds)
 }
 
 func arrow(f Failure) string {
@@ -230,32 +207,4 @@ func arrow(f Failure) string {
 		return ""
 	}
 	return "->"
-}
-
-func cut(s string, width int) string {
-	if len(s) <= width {
-		return s
-	}
-	return s[:width-1] + "~"
-}
-
-// Wrap breaks text between words so that no line is wider than width.
-func Wrap(text string, width int) []string {
-	var out []string
-	line := ""
-	for w := range strings.FieldsSeq(text) {
-		switch {
-		case line == "":
-			line = w
-		case len(line)+1+len(w) <= width:
-			line += " " + w
-		default:
-			out = append(out, line)
-			line = w
-		}
-	}
-	if line != "" {
-		out = append(out, line)
-	}
-	return out
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/magpie-edge/magpie/api"
 	poolsv1beta2 "github.com/magpie-edge/magpie/api/apps/v1beta2"
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/service"
 	"github.com/magpie-edge/magpie/internal/golden"
 	"github.com/magpie-edge/magpie/topology"
@@ -117,8 +117,8 @@ func TestText(t *testing.T) {
 		}
 		text := service.Text(r, false)
 		for line := range strings.Lines(text) {
-			if len(strings.TrimRight(line, "\n")) > matrix.Width {
-				t.Errorf("wider than %d columns: %q", matrix.Width, line)
+			if len(strings.TrimRight(line, "\n")) > page.Width {
+				t.Errorf("wider than %d columns: %q", page.Width, line)
 			}
 		}
 		return text

@@ -8,53 +8,31 @@ import (
 	"strings"
 
 	"github.com/magpie-edge/magpie/api"
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 )
 
 // rowsShown is how many rows a table has.
 const rowsShown = 40
 
+// printer writes the parts of a report.
+type printer struct{ page.Page }
+
 // Text lays the report out for people, in 80 columns.
 func Text(r Report, colour bool) string {
-	p := &printer{colour: colour}
+	p := &printer{page.Page{Colour: colour}}
 	p.head(r)
 	p.endpoints(r)
 	p.pools(r)
 	p.nodes(r)
 	p.verdict(r)
-	return p.b.String()
-}
-
-type printer struct {
-	b      strings.Builder
-	colour bool
-}
-
-func (p *printer) line(format string, args ...any) {
-	p.b.WriteString(strings.TrimRight(fmt.Sprintf(format, args...), " ") + "\n")
-}
-
-// mark prints a word of fixed width, red if it is bad.
-func (p *printer) mark(word string, width int, bad bool) string {
-	word = fmt.Sprintf("%-*s", width, word)
-	if !bad || !p.colour {
-		return word
-	}
-	return "\x1b[31m" + word + "\x1b[0m"
+	return p.String()
 }
 
 // under prints text beside a word, wrapped.
 func (p *printer) under(word, text string) {
-	for i, l := range matrix.Wrap(text, matrix.Width-9) {
-		p.line("%-8s %s", []string{word, ""}[min(i, 1)], l)
+	for i, l := range page.Wrap(text, page.Width-9) {
+		p.Line("%-8s %s", []string{word, ""}[min(i, 1)], l)
 	}
-}
-
-func cut(s string, width int) string {
-	if len(s) > width {
-		return "~" + s[len(s)-width+1:] // pods and pools differ at the end
-	}
-	return s
 }
 
 func value(annotation string, v *string) string {
@@ -81,34 +59,34 @@ func (p *printer) head(r Report) {
 	if r.Hub.On {
 		p.under("hub", "on: "+r.Hub.Why)
 	} else {
-		p.under("hub", p.mark("off", 0, true)+": "+r.Hub.Why)
+		p.under("hub", p.Mark("off", 0, true)+": "+r.Hub.Why)
 		if r.Pin.Reach != "anywhere" || r.Fence.Value != nil && len(r.Fence.Ports) > 0 {
 			p.under("", "So this is what WOULD hold. Now kube-proxy and CoreDNS use every endpoint, and every node opens every NodePort.")
 		}
 	}
-	p.line("")
+	p.Line("")
 }
 
 func (p *printer) endpoints(r Report) {
 	if len(r.Endpoints) == 0 {
 		return
 	}
-	p.line("%-28s %-20s %-20s %s", "ENDPOINT", "NODE", "POOL", "READY")
+	p.Line("%-28s %-20s %-20s %s", "ENDPOINT", "NODE", "POOL", "READY")
 	for _, e := range r.Endpoints[:min(len(r.Endpoints), rowsShown)] {
 		ready := "yes"
 		if !e.Ready {
-			ready = p.mark("no", 0, true)
+			ready = p.Mark("no", 0, true)
 		}
-		p.line("%-28s %-20s %-20s %s", cut(e.Address, 28), cut(dash(e.Node), 20), cut(dash(e.Pool), 20), ready)
+		p.Line("%-28s %-20s %-20s %s", page.CutFront(e.Address, 28), page.CutFront(dash(e.Node), 20), page.CutFront(dash(e.Pool), 20), ready)
 	}
 	p.more(len(r.Endpoints)-rowsShown, "endpoints")
 }
 
 func (p *printer) more(left int, what string) {
 	if left > 0 {
-		p.line("and %d more %s; all are in -o json", left, what)
+		p.Line("and %d more %s; all are in -o json", left, what)
 	}
-	p.line("")
+	p.Line("")
 }
 
 func dash(s string) string {
@@ -122,9 +100,9 @@ func (p *printer) pools(r Report) {
 	if len(r.Pools) == 0 {
 		return
 	}
-	p.line("%-24s %6s %6s %6s  %s", "POOL", "NODES", "SEES", "READY", "NODEPORT")
+	p.Line("%-24s %6s %6s %6s  %s", "POOL", "NODES", "SEES", "READY", "NODEPORT")
 	for _, x := range r.Pools[:min(len(r.Pools), rowsShown)] {
-		p.line("%-24s %6d %6d %s  %s", cut(orNone(x.Name), 24), x.Nodes, len(x.Sees),
+		p.Line("%-24s %6d %6d %s  %s", page.CutFront(orNone(x.Name), 24), x.Nodes, len(x.Sees),
 			p.ready(x.Seen, x.Nodes > 0), nodePort(x.Seen, r))
 		p.whys(x, r)
 	}
@@ -133,7 +111,7 @@ func (p *printer) pools(r Report) {
 
 func (p *printer) ready(s Seen, matters bool) string {
 	word := fmt.Sprintf("%6d", s.Ready)
-	return p.mark(word, 0, matters && s.Ready == 0)
+	return p.Mark(word, 0, matters && s.Ready == 0)
 }
 
 func nodePort(s Seen, r Report) string {
@@ -155,9 +133,9 @@ func (p *printer) whys(x Pool, r Report) {
 	if len(r.Fence.Ports) > 0 && r.Fence.Value != nil {
 		text = strings.TrimPrefix(text+"; NodePort "+x.ListensWhy, "; ")
 	}
-	for _, l := range matrix.Wrap(text, matrix.Width-4) {
+	for _, l := range page.Wrap(text, page.Width-4) {
 		if l != "" {
-			p.line("    %s", l)
+			p.Line("    %s", l)
 		}
 	}
 }
@@ -171,9 +149,9 @@ func (p *printer) nodes(r Report) {
 	if len(rows) == 0 {
 		return
 	}
-	p.line("%-24s %-20s %s", "NODE", "POOL", "SEES")
+	p.Line("%-24s %-20s %s", "NODE", "POOL", "SEES")
 	for _, n := range rows[:min(len(rows), rowsShown)] {
-		p.line("%-24s %-20s %s", cut(n.Name, 24), cut(dash(n.Pool), 20), cut(p.sees(n), 34))
+		p.Line("%-24s %-20s %s", page.CutFront(n.Name, 24), page.CutFront(dash(n.Pool), 20), page.CutFront(p.sees(n), 34))
 	}
 	p.more(len(rows)-rowsShown, "nodes")
 }
@@ -194,14 +172,14 @@ func (p *printer) verdict(r Report) {
 		p.under("note", h)
 	}
 	for _, x := range r.Problems {
-		p.under(p.mark("WRONG", 8, true), x.Text)
-		for i, l := range matrix.Wrap(x.Do, matrix.Width-12) {
-			p.line("         %s %s", []string{"->", "  "}[min(i, 1)], l)
+		p.under(p.Mark("WRONG", 8, true), x.Text)
+		for i, l := range page.Wrap(x.Do, page.Width-12) {
+			p.Line("         %s %s", []string{"->", "  "}[min(i, 1)], l)
 		}
 	}
 	word := "ok"
 	if !r.OK {
-		word = p.mark("not ok", 6, true)
+		word = p.Mark("not ok", 6, true)
 	}
 	served := 0
 	for _, n := range r.Nodes {
@@ -211,5 +189,5 @@ func (p *printer) verdict(r Report) {
 	if !r.Hub.On && r.Pin.Reach != "anywhere" {
 		would = " with a hub"
 	}
-	p.line("%s: %d of %d nodes are served%s", word, served, len(r.Nodes), would)
+	p.Line("%s: %d of %d nodes are served%s", word, served, len(r.Nodes), would)
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/sessions"
 	"github.com/magpie-edge/magpie/internal/golden"
 	"github.com/magpie-edge/magpie/tunnel/stream"
@@ -97,8 +97,8 @@ func TestText(t *testing.T) {
 		}
 		text := sessions.Text(r, false)
 		for line := range strings.Lines(text) {
-			if len(strings.TrimRight(line, "\n")) > matrix.Width {
-				t.Errorf("wider than %d columns: %q", matrix.Width, line)
+			if len(strings.TrimRight(line, "\n")) > page.Width {
+				t.Errorf("wider than %d columns: %q", page.Width, line)
 			}
 		}
 		for _, p := range r.Problems {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/status"
 )
 
@@ -16,45 +16,23 @@ import (
 // problem.
 const rowsShown = 40
 
+// printer writes the parts of a report.
+type printer struct{ page.Page }
+
 // Text lays the report out for people, in 80 columns.
 func Text(r Report, colour bool) string {
-	p := &printer{colour: colour}
+	p := &printer{page.Page{Colour: colour}}
 	p.instances(r)
 	p.nodes(r)
 	p.verdict(r)
-	return p.b.String()
-}
-
-type printer struct {
-	b      strings.Builder
-	colour bool
-}
-
-func (p *printer) line(format string, args ...any) {
-	p.b.WriteString(strings.TrimRight(fmt.Sprintf(format, args...), " ") + "\n")
-}
-
-// mark prints a word of fixed width, red if it is bad.
-func (p *printer) mark(word string, width int, bad bool) string {
-	word = fmt.Sprintf("%-*s", width, word)
-	if !bad || !p.colour {
-		return word
-	}
-	return "\x1b[31m" + word + "\x1b[0m"
-}
-
-func cut(s string, width int) string {
-	if len(s) > width {
-		return "~" + s[len(s)-width+1:] // pods differ at the end
-	}
-	return s
+	return p.String()
 }
 
 func (p *printer) instances(r Report) {
 	if len(r.Instances) == 0 {
 		return
 	}
-	p.line("%-31s %-14s %-9s %8s %7s %s", "GATEWAY", "ON", "STATE", "SESSIONS", "STREAMS", "CERT")
+	p.Line("%-31s %-14s %-9s %8s %7s %s", "GATEWAY", "ON", "STATE", "SESSIONS", "STREAMS", "CERT")
 	for _, i := range r.Instances {
 		state := "ready"
 		switch {
@@ -70,10 +48,10 @@ func (p *printer) instances(r Report) {
 		if i.Error != "" {
 			sessions, streams = "?", "?"
 		}
-		p.line("%-31s %-14s %s %8s %7s %s", cut(name, 31), cut(i.Host, 14), p.mark(state, 9, state != "ready"),
+		p.Line("%-31s %-14s %s %8s %7s %s", page.CutFront(name, 31), page.CutFront(i.Host, 14), p.Mark(state, 9, state != "ready"),
 			sessions, streams, until(i.CertificateUntil, r.now))
 	}
-	p.line("")
+	p.Line("")
 }
 
 func until(t *time.Time, now time.Time) string {
@@ -96,14 +74,14 @@ func (p *printer) nodes(r Report) {
 	if all == 0 {
 		return
 	}
-	p.line("%-22s %-18s %-9s %7s %8s %-5s %s", "NODE", "DOMAIN", "SESSIONS", "STREAMS", "RTT", "AGE", "CERT")
+	p.Line("%-22s %-18s %-9s %7s %8s %-5s %s", "NODE", "DOMAIN", "SESSIONS", "STREAMS", "RTT", "AGE", "CERT")
 	for _, n := range rows {
 		p.node(n, r)
 	}
 	if left := all - len(rows); left > 0 {
-		p.line("and %d more nodes; all are in -o json", left)
+		p.Line("and %d more nodes; all are in -o json", left)
 	}
-	p.line("")
+	p.Line("")
 }
 
 func (p *printer) node(n Node, r Report) {
@@ -132,18 +110,18 @@ func (p *printer) node(n Node, r Report) {
 	if asked := r.asked(); asked > 0 {
 		have = fmt.Sprintf("%d of %d", len(n.Sessions), asked)
 	}
-	p.line("%-22s %-18s %s %7d %8s %-5s %s", cut(n.Name, 22), cut(n.Domain, 18),
-		p.mark(have, 9, len(n.Sessions) == 0), streams, latency, age, until(&end, r.now))
+	p.Line("%-22s %-18s %s %7d %8s %-5s %s", page.CutFront(n.Name, 22), page.CutFront(n.Domain, 18),
+		p.Mark(have, 9, len(n.Sessions) == 0), streams, latency, age, until(&end, r.now))
 }
 
 func (p *printer) problems(word string, bad bool, all []Problem) {
 	for _, x := range all {
-		p.line("%s %s", p.mark(word, 5, bad), x.Subject)
-		for _, l := range matrix.Wrap(x.Text, matrix.Width-6) {
-			p.line("      %s", l)
+		p.Line("%s %s", p.Mark(word, 5, bad), x.Subject)
+		for _, l := range page.Wrap(x.Text, page.Width-6) {
+			p.Line("      %s", l)
 		}
-		for i, l := range matrix.Wrap(x.Do, matrix.Width-9) {
-			p.line("      %s %s", []string{"->", "  "}[min(i, 1)], l)
+		for i, l := range page.Wrap(x.Do, page.Width-9) {
+			p.Line("      %s %s", []string{"->", "  "}[min(i, 1)], l)
 		}
 	}
 }
@@ -151,7 +129,7 @@ func (p *printer) problems(word string, bad bool, all []Problem) {
 // verdict ends with what is wrong, in words, and what to do about it.
 func (p *printer) verdict(r Report) {
 	if r.Off != "" {
-		p.line("the O&M tunnel is off: %s", r.Off)
+		p.Line("the O&M tunnel is off: %s", r.Off)
 		return
 	}
 	p.problems("note ", false, r.Notes)
@@ -165,7 +143,7 @@ func (p *printer) verdict(r Report) {
 	}
 	word := "ok"
 	if !r.OK {
-		word = p.mark("not ok", 6, true)
+		word = p.Mark("not ok", 6, true)
 	}
-	p.line("%s: %d of %d nodes connected, %d gateway instances", word, have, dial, len(r.Instances))
+	p.Line("%s: %d of %d nodes connected, %d gateway instances", word, have, dial, len(r.Instances))
 }

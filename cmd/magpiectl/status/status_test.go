@@ -15,7 +15,7 @@ import (
 	poolsv1beta2 "github.com/magpie-edge/magpie/api/apps/v1beta2"
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	ravenv1beta1 "github.com/magpie-edge/magpie/api/raven/v1beta1"
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/status"
 	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/internal/golden"
@@ -194,8 +194,8 @@ func TestText(t *testing.T) {
 		}
 		text := status.Text(r, false)
 		for line := range strings.Lines(text) {
-			if len(strings.TrimRight(line, "\n")) > matrix.Width {
-				t.Errorf("wider than %d columns: %q", matrix.Width, line)
+			if len(strings.TrimRight(line, "\n")) > page.Width {
+				t.Errorf("wider than %d columns: %q", page.Width, line)
 			}
 		}
 		if strings.Contains(text, "\x1b") {

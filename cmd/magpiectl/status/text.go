@@ -7,48 +7,26 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/magpie-edge/magpie/cmd/magpiectl/matrix"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/page"
 )
 
 // rowsShown is how many rows a table has before it keeps to those with a
 // problem: a cluster of 5,000 nodes is not a glance.
 const rowsShown = 40
 
+// printer writes the parts of a report.
+type printer struct{ page.Page }
+
 // Text lays the report out for people, in 80 columns.
 func Text(r Report, colour bool) string {
-	p := &printer{colour: colour}
+	p := &printer{page.Page{Colour: colour}}
 	p.domains(r)
 	p.gateways(r)
 	p.links(r)
 	p.pools(r)
 	p.nodes(r)
 	p.verdict(r)
-	return p.b.String()
-}
-
-type printer struct {
-	b      strings.Builder
-	colour bool
-}
-
-func (p *printer) line(format string, args ...any) {
-	p.b.WriteString(strings.TrimRight(fmt.Sprintf(format, args...), " ") + "\n")
-}
-
-// mark prints a word of fixed width, red if it is bad.
-func (p *printer) mark(word string, width int, bad bool) string {
-	word = fmt.Sprintf("%-*s", width, word)
-	if !bad || !p.colour {
-		return word
-	}
-	return "\x1b[31m" + word + "\x1b[0m"
-}
-
-func cut(s string, width int) string {
-	if len(s) > width {
-		return s[:width-1] + "~"
-	}
-	return s
+	return p.String()
 }
 
 func or(s, instead string) string {
@@ -80,13 +58,13 @@ func shown[T any](all []T, bad func(T) bool) (rows []T, left int) {
 
 func (p *printer) left(n int, what string) {
 	if n > 0 {
-		p.line("and %d more %s; all are in -o json", n, what)
+		p.Line("and %d more %s; all are in -o json", n, what)
 	}
-	p.line("")
+	p.Line("")
 }
 
 func (p *printer) domains(r Report) {
-	p.line("%-22s %-8s %-9s %-18s %s", "DOMAIN", "KIND", "READY", "GATEWAY", "PODS")
+	p.Line("%-22s %-8s %-9s %-18s %s", "DOMAIN", "KIND", "READY", "GATEWAY", "PODS")
 	rows, left := shown(r.Domains, func(d Domain) bool { return d.Ready < d.Nodes || d.Gateway == "" })
 	for _, d := range rows {
 		kind := "edge"
@@ -96,12 +74,12 @@ func (p *printer) domains(r Report) {
 		case d.Private:
 			kind = "private"
 		}
-		ready := p.mark(fmt.Sprintf("%d/%d", d.Ready, d.Nodes), 9, d.Ready < d.Nodes)
-		gateway := p.mark(cut(or(d.Gateway, "none"), 18), 18, d.Gateway == "")
-		p.line("%-22s %-8s %s %s %s", cut(d.Name, 22), kind, ready, gateway, cidrs(d.CIDRs, 19))
+		ready := p.Mark(fmt.Sprintf("%d/%d", d.Ready, d.Nodes), 9, d.Ready < d.Nodes)
+		gateway := p.Mark(page.Cut(or(d.Gateway, "none"), 18), 18, d.Gateway == "")
+		p.Line("%-22s %-8s %s %s %s", page.Cut(d.Name, 22), kind, ready, gateway, cidrs(d.CIDRs, 19))
 		if len(d.NotReady) > 0 {
-			for _, l := range matrix.Wrap("not Ready: "+r.ages(d.NotReady), matrix.Width-2) {
-				p.line("  %s", p.mark(l, 0, true))
+			for _, l := range page.Wrap("not Ready: "+r.ages(d.NotReady), page.Width-2) {
+				p.Line("  %s", p.Mark(l, 0, true))
 			}
 		}
 	}
@@ -114,17 +92,17 @@ func cidrs(all []string, width int) string {
 	case 0:
 		return "-"
 	case 1:
-		return cut(all[0], width)
+		return page.Cut(all[0], width)
 	}
 	more := fmt.Sprintf(" +%d", len(all)-1)
-	return cut(all[0], width-len(more)) + more
+	return page.Cut(all[0], width-len(more)) + more
 }
 
 func (p *printer) gateways(r Report) {
 	if len(r.Gateways) == 0 {
 		return
 	}
-	p.line("%-18s %-22s %-6s %-4s %-6s %s", "GATEWAY", "DOMAIN", "ACTIVE", "KEY", "MTU", "ENDPOINT")
+	p.Line("%-18s %-22s %-6s %-4s %-6s %s", "GATEWAY", "DOMAIN", "ACTIVE", "KEY", "MTU", "ENDPOINT")
 	rows, left := shown(r.Gateways, func(g Gateway) bool { return !g.Ready || !g.Key })
 	for _, g := range rows {
 		endpoint := "behind NAT"
@@ -135,8 +113,8 @@ func (p *printer) gateways(r Report) {
 		if g.MTU > 0 {
 			mtu = fmt.Sprint(g.MTU)
 		}
-		p.line("%-18s %-22s %-6s %s %-6s %s", cut(g.Node, 18), cut(g.Domain, 22), yes(g.Active),
-			p.mark(yes(g.Key), 4, !g.Key), mtu, cut(endpoint, 20))
+		p.Line("%-18s %-22s %-6s %s %-6s %s", page.Cut(g.Node, 18), page.Cut(g.Domain, 22), yes(g.Active),
+			p.Mark(yes(g.Key), 4, !g.Key), mtu, page.Cut(endpoint, 20))
 	}
 	p.left(left, "gateways")
 }
@@ -145,14 +123,14 @@ func (p *printer) links(r Report) {
 	if len(r.Links) == 0 {
 		return
 	}
-	p.line("%-18s %-18s %-8s %8s  %-9s %-5s %s", "LINK FROM", "TO", "STATE", "RTT", "PATH", "MTU", "CARRIES")
+	p.Line("%-18s %-18s %-8s %8s  %-9s %-5s %s", "LINK FROM", "TO", "STATE", "RTT", "PATH", "MTU", "CARRIES")
 	rows, left := shown(r.Links, func(l Link) bool { return l.State != Live })
 	for _, l := range rows {
 		rtt := "-"
 		if l.RTTMicros > 0 {
 			rtt = fmt.Sprintf("%.1f ms", float64(l.RTTMicros)/1000)
 		}
-		p.line("%-18s %-18s %s %8s  %-9s %-5d %d", cut(l.Gateway, 18), cut(l.Peer, 18), p.mark(l.State, 8, l.State != Live),
+		p.Line("%-18s %-18s %s %8s  %-9s %-5d %d", page.Cut(l.Gateway, 18), page.Cut(l.Peer, 18), p.Mark(l.State, 8, l.State != Live),
 			rtt, l.Path, l.MTU, len(l.Carries))
 	}
 	p.left(left, "links")
@@ -162,20 +140,20 @@ func (p *printer) pools(r Report) {
 	if len(r.Pools) == 0 {
 		return
 	}
-	p.line("%-40s %-8s %s", "POOL", "TYPE", "READY")
+	p.Line("%-40s %-8s %s", "POOL", "TYPE", "READY")
 	rows, left := shown(r.Pools, func(x Pool) bool { return x.Ready < x.Nodes })
 	for _, x := range rows {
-		p.line("%-40s %-8s %s", cut(x.Name, 40), strings.ToLower(x.Type), p.mark(fmt.Sprintf("%d/%d", x.Ready, x.Nodes), 9, x.Ready < x.Nodes))
+		p.Line("%-40s %-8s %s", page.Cut(x.Name, 40), strings.ToLower(x.Type), p.Mark(fmt.Sprintf("%d/%d", x.Ready, x.Nodes), 9, x.Ready < x.Nodes))
 	}
 	p.left(left, "pools")
 }
 
 func (p *printer) nodes(r Report) {
-	p.line("%-24s %-20s %-8s %s", "NODE", "DOMAIN", "READY", "PODS")
+	p.Line("%-24s %-20s %-8s %s", "NODE", "DOMAIN", "READY", "PODS")
 	rows, left := shown(r.Nodes, func(n Node) bool { return !n.Ready || !n.VTEP })
 	for _, n := range rows {
-		p.line("%-24s %s %s %s", cut(n.Name, 24), p.mark(cut(or(n.Domain, "none"), 20), 20, n.Domain == ""),
-			p.mark(r.readiness(n), 8, !n.Ready), cidrs(n.PodCIDRs, 25))
+		p.Line("%-24s %s %s %s", page.Cut(n.Name, 24), p.Mark(page.Cut(or(n.Domain, "none"), 20), 20, n.Domain == ""),
+			p.Mark(r.readiness(n), 8, !n.Ready), cidrs(n.PodCIDRs, 25))
 	}
 	p.left(left, "nodes")
 }
@@ -183,17 +161,17 @@ func (p *printer) nodes(r Report) {
 // verdict ends with what is wrong, in words, and what to do about it.
 func (p *printer) verdict(r Report) {
 	for _, h := range r.Hints {
-		for i, l := range matrix.Wrap(h, matrix.Width-6) {
-			p.line("%-6s%s", []string{"note", ""}[min(i, 1)], l)
+		for i, l := range page.Wrap(h, page.Width-6) {
+			p.Line("%-6s%s", []string{"note", ""}[min(i, 1)], l)
 		}
 	}
 	for _, x := range r.Problems {
-		p.line("%s %s", p.mark("WRONG", 5, true), x.Subject)
-		for _, l := range matrix.Wrap(x.Text, matrix.Width-6) {
-			p.line("      %s", l)
+		p.Line("%s %s", p.Mark("WRONG", 5, true), x.Subject)
+		for _, l := range page.Wrap(x.Text, page.Width-6) {
+			p.Line("      %s", l)
 		}
-		for i, l := range matrix.Wrap(x.Do, matrix.Width-9) {
-			p.line("      %s %s", []string{"->", "  "}[min(i, 1)], l)
+		for i, l := range page.Wrap(x.Do, page.Width-9) {
+			p.Line("      %s %s", []string{"->", "  "}[min(i, 1)], l)
 		}
 	}
 	if !r.OK {
@@ -201,9 +179,9 @@ func (p *printer) verdict(r Report) {
 		if len(r.Problems) == 1 {
 			s = ""
 		}
-		p.line("%s: %d problem%s", p.mark("not ok", 6, true), len(r.Problems), s)
+		p.Line("%s: %d problem%s", p.Mark("not ok", 6, true), len(r.Problems), s)
 		return
 	}
 	live := len(slices.DeleteFunc(slices.Clone(r.Links), func(l Link) bool { return l.State != Live }))
-	p.line("ok: %d nodes in %d domains, %d of %d links live", len(r.Nodes), len(r.Domains), live, len(r.Links))
+	p.Line("ok: %d nodes in %d domains, %d of %d links live", len(r.Nodes), len(r.Domains), live, len(r.Links))
 }
