@@ -123,17 +123,11 @@ func braces(words []string) int {
 // first for which has is true.
 func CorefileConfig(deployment *unstructured.Unstructured, has func(name string) bool) (string, error) {
 	w := workload{deployment}
-	volumes, err := w.list("volumes")
-	if err != nil {
-		return "", err
+	name, err := w.mounted(has)
+	if err == nil && name == "" {
+		err = fmt.Errorf("%s mounts no ConfigMap with the key %s", w.name(), CorefileKey)
 	}
-	for _, v := range volumes {
-		m, _ := v.(map[string]any)
-		if name := text(m["configMap"], "name"); name != "" && has(name) {
-			return name, nil
-		}
-	}
-	return "", fmt.Errorf("%s mounts no ConfigMap with the key %s", w.name(), CorefileKey)
+	return name, err
 }
 
 // DNSOn returns the Deployment with the folder that the Corefile imports from.

@@ -119,3 +119,19 @@ func (w workload) unmount() (bool, error) {
 	}
 	return true, w.set("containers", containers)
 }
+
+// mounted returns the first ConfigMap among the volumes for which has is true,
+// "" if there is none.
+func (w workload) mounted(has func(name string) bool) (string, error) {
+	volumes, err := w.list("volumes")
+	if err != nil {
+		return "", err
+	}
+	for _, v := range volumes {
+		m, _ := v.(map[string]any)
+		if name := text(m["configMap"], "name"); name != "" && has(name) {
+			return name, nil
+		}
+	}
+	return "", nil
+}

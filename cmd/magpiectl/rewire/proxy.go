@@ -35,17 +35,11 @@ func ProxyConfig(ds *unstructured.Unstructured, has func(name string) bool) (str
 		return "", err
 	}
 	w := workload{plain}
-	volumes, err := w.list("volumes")
-	if err != nil {
-		return "", err
+	name, err := w.mounted(has)
+	if err == nil && name == "" {
+		err = fmt.Errorf("%s: %w", w.name(), ErrNoKubeconfig)
 	}
-	for _, v := range volumes {
-		m, _ := v.(map[string]any)
-		if name := text(m["configMap"], "name"); name != "" && has(name) {
-			return name, nil
-		}
-	}
-	return "", fmt.Errorf("%s: %w", w.name(), ErrNoKubeconfig)
+	return name, err
 }
 
 // ProxyOwn is the name of the ConfigMap that ProxyOn makes.
