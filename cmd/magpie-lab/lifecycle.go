@@ -105,8 +105,7 @@ func breakCmd(opt *lab.Options) *cobra.Command {
 		Long:  "Breaks something and says how to undo it:\n\n" + lab.BreakHelp,
 		Example: `  magpie-lab break cut shop-a
   magpie-lab break loss plant 5%
-  magpie-lab break del-object a-1 link magvx4`,
-		Args: cobra.MinimumNArgs(1),
+  magpie-lab break del-object a-1 link mag-vxlan`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := running(opt)
 			if err != nil {

@@ -59,6 +59,9 @@ func (l *Lab) Break(ctx context.Context, words ...string) (string, error) {
 	return l.breakNode(ctx, words)
 }
 
+// nodeFaults are the faults of one machine.
+var nodeFaults = []string{"kill-gateway", "freeze-gateway", "reboot", "del-object"}
+
 func (l *Lab) breakNode(ctx context.Context, words []string) (string, error) {
 	switch words[0] {
 	case "stop-apiserver":
@@ -66,12 +69,15 @@ func (l *Lab) breakNode(ctx context.Context, words []string) (string, error) {
 	case "start-apiserver":
 		return "kube-apiserver runs", l.setAPI(ctx, true)
 	}
+	if !slices.Contains(nodeFaults, words[0]) {
+		return "", fmt.Errorf("no fault %q: see `magpie-lab break --help`", words[0])
+	}
 	if len(words) < 2 {
-		return "", fmt.Errorf("no fault %q, or it wants a node: see `magpie-lab break --help`", words[0])
+		return "", fmt.Errorf("%s wants a node: one of %s", words[0], strings.Join(world.Machines(), ", "))
 	}
 	node := words[1]
 	if !slices.Contains(world.Machines(), node) {
-		return "", fmt.Errorf("no machine %q", node)
+		return "", fmt.Errorf("no machine %q: one of %s", node, strings.Join(world.Machines(), ", "))
 	}
 	switch words[0] {
 	case "kill-gateway":
@@ -90,10 +96,9 @@ func (l *Lab) breakNode(ctx context.Context, words []string) (string, error) {
 		return fmt.Sprintf("magpie-agent on %s is frozen, the node stays Ready; undo: magpie-lab heal", node), l.writeFaults(st)
 	case "reboot":
 		return fmt.Sprintf("%s was power-cycled; it comes back by itself", node), l.Reboot(ctx, node)
-	case "del-object":
+	default: // del-object
 		return l.deleteObject(ctx, node, words[2:])
 	}
-	return "", fmt.Errorf("no fault %q: see `magpie-lab break --help`", words[0])
 }
 
 // deleteObject removes something that the product made, and leaves it to the

@@ -57,9 +57,9 @@ func program(t *testing.T, pattern string) string {
 	found, err := filepath.Glob(filepath.Join(cache, "magpie", "bin", pattern))
 	if err != nil || len(found) == 0 {
 		if os.Getenv("MAGPIE_TEST_STRICT") == "1" {
-			t.Fatalf("%s is not built: run make deps", pattern)
+			t.Fatalf("%s is not built: run magpie-lab build", pattern)
 		}
-		t.Skipf("%s is not built: run make deps", pattern)
+		t.Skipf("%s is not built: run magpie-lab build", pattern)
 	}
 	return found[len(found)-1]
 }
