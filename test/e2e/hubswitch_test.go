@@ -9,6 +9,11 @@ import (
 	"time"
 )
 
+// lostQuestion is longer than one question to CoreDNS whose answer is lost, as
+// kube-proxy forgets the connections of a pod that goes: who asks again is
+// answered.
+const lostQuestion = 1500 * time.Millisecond
+
 // TestHubOffAndOn points kube-proxy and CoreDNS at the API server and back, as a
 // user does. Without the hub the annotations have no effect; a client that asks
 // all the time is answered all the time.
@@ -53,6 +58,9 @@ func TestHubOffAndOn(t *testing.T) {
 	for _, r := range asks.end(t) {
 		t.Logf("%s: asked %d times, %d times in vain; gaps: %v", r.What, r.Asked, r.Failed, r.Gaps)
 		for _, g := range r.Gaps {
+			if r.What == dns && g.To.Sub(g.From) < lostQuestion {
+				continue
+			}
 			t.Errorf("%s: nobody answered for %v", r.What, g)
 		}
 	}
