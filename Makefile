@@ -66,7 +66,7 @@ api: kubernetes ## tests against a real etcd and kube-apiserver
 	@$(TALLY) api -p 1 -count 1 $(call within,$(API))
 
 e2e: kubernetes ## tests on the lab; starts it, and stops it again, if it is not up
-	@$(TALLY) e2e -p 1 -count 1 -timeout 30m $(filter-out $(call within,$(NS)),$(call within,$(E2E)))
+	@$(TALLY) e2e -p 1 -count 1 -timeout 45m $(filter-out $(call within,$(NS)),$(call within,$(E2E)))
 
 bench: deps build ## measure against Flannel's layout and bare WireGuard, as ratios; and, on the lab, the first packet of a new node and kubectl exec
 	@go run ./test/bench; missed=$$?; go test -tags bench -count 1 -v -run '^(TestNodeCreatedToFirstPacket|TestExecBesideACloudNode)$$' ./test/e2e | grep -E 'first packet|ratio|FAIL' && exit $$missed

@@ -25,6 +25,11 @@
 // that stops reading costs nothing and stalls nobody; it is told ErrGone when
 // what it wants next is forgotten, and lists again.
 //
+// Of a site that was cut off the control plane thinks that all its pods are not
+// ready, and that is what the site would hear first when the line is back. Of
+// the own pool it is believed only when kubelets have had time to speak
+// (believe.go); else Services would have no endpoints just then.
+//
 // # Invariants
 //
 // Unknown is not empty, and not open: nothing is shown of a kind before its

@@ -27,6 +27,7 @@ type line struct {
 	mu    sync.Mutex
 	heard time.Time
 	lost  bool
+	back  time.Time // when it last answered after it had not
 }
 
 func newLine(o Options) *line { return &line{log: o.Log, now: o.Now} }
@@ -48,8 +49,18 @@ func (l *line) hear() time.Time {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.lost {
+		l.back = now
+	}
 	l.heard, l.lost = now, false
 	return now
+}
+
+// lately reports whether the line has come back after a time.
+func (l *line) lately(since time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.back.After(since)
 }
 
 // lose notes that a request had no answer.

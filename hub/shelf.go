@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
 // shelf is everything of one kind. Store.mu guards it.
@@ -32,8 +34,10 @@ type shelf struct {
 
 // entry is one object.
 type entry struct {
-	// truth is the object as the API server has it.
+	// truth is the object as the API server has it; said is what it says instead
+	// of an EndpointSlice and is not believed yet, see believe.
 	truth Object
+	said  *discoveryv1.EndpointSlice
 	// shown is what this node sees of it; no Object: nothing.
 	shown Item
 	// plain is set when shown is truth but for the version.

@@ -23,6 +23,13 @@ func (s *Store) put(sh *shelf, o Object) {
 		sh.objects[k] = e
 	}
 	was := e.truth
+	e.said = nil
+	if slice, ok := o.(*discoveryv1.EndpointSlice); ok {
+		if believed := s.believe(was, slice); believed != nil {
+			e.said, o = slice, believed
+			s.doubted()
+		}
+	}
 	e.truth, e.plain = o, false
 	if slice, ok := o.(*discoveryv1.EndpointSlice); ok {
 		s.unlink(was)

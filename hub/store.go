@@ -76,6 +76,8 @@ type Store struct {
 	// slices are the EndpointSlices of each Service.
 	slices map[key]map[key]struct{}
 	notes  []noted // for Options.Note when mu is free
+	// doubting is set while reconsider will be called.
+	doubting bool
 }
 
 // noted is a note on a Service.

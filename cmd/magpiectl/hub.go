@@ -25,7 +25,7 @@ import (
 // hubOptions are the flags of "hub enable" and "hub disable".
 type hubOptions struct {
 	proxies []string
-	dns     string
+	dns     []string
 	dryRun  bool
 	force   bool
 	timeout time.Duration
@@ -34,7 +34,8 @@ type hubOptions struct {
 // hubDefaults are the names that kubeadm and ACK give.
 func hubDefaults() hubOptions {
 	return hubOptions{
-		proxies: []string{"kube-system/kube-proxy", "kube-system/kube-proxy-worker"}, dns: "kube-system/coredns",
+		proxies: []string{"kube-system/kube-proxy", "kube-system/kube-proxy-worker"},
+		dns:     []string{"kube-system/coredns"},
 		timeout: 5 * time.Minute,
 	}
 }
@@ -48,9 +49,10 @@ func newHubCommand(e *env) *cobra.Command {
 Services as that node shall see them: with topology and NodePort fencing applied,
 and also while the cloud is away.
 
-enable and disable change the DaemonSet of kube-proxy and the Deployment and
-Corefile of CoreDNS. They print what they change and can be repeated. Of a kind
-that is not there nothing is changed.`,
+enable and disable change the DaemonSet of kube-proxy, and the Corefile and the
+Deployment or DaemonSet of CoreDNS, or both where there are both. They print what
+they change and can be repeated. Of a kind that is not there nothing is changed.
+enable waits until every node's agent is up to date and ready.`,
 		Example: `  magpiectl hub status
   magpiectl hub enable --dry-run
   magpiectl hub enable
@@ -58,7 +60,7 @@ that is not there nothing is changed.`,
 	}
 	flags := c.PersistentFlags()
 	flags.StringSliceVar(&o.proxies, "kube-proxy", o.proxies, "DaemonSets of kube-proxy, namespace/name")
-	flags.StringVar(&o.dns, "coredns", o.dns, `Deployment of CoreDNS, namespace/name; "" for none`)
+	flags.StringSliceVar(&o.dns, "coredns", o.dns, `Deployments and DaemonSets of CoreDNS, namespace/name; "" for none`)
 	c.AddCommand(newHubSwitch(e, &o, true), newHubSwitch(e, &o, false), newHubStatus(e, &o), newHubKubeconfig(e))
 	return c
 }
@@ -67,10 +69,10 @@ func newHubSwitch(e *env, o *hubOptions, on bool) *cobra.Command {
 	c := &cobra.Command{Use: "disable", Short: "Point kube-proxy and CoreDNS at the API server again", Args: cobra.NoArgs}
 	if on {
 		c.Use, c.Short = "enable", "Point kube-proxy and CoreDNS at the hub of their node"
-		c.Flags().BoolVar(&o.force, "force", false, "do not ask whether every node has a hub")
+		c.Flags().BoolVar(&o.force, "force", false, "do not wait until every node has a hub")
 	}
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what would be changed and change nothing")
-	c.Flags().DurationVar(&o.timeout, "timeout", o.timeout, "how long to wait until the pods are replaced; 0 does not wait")
+	c.Flags().DurationVar(&o.timeout, "timeout", o.timeout, "how long to wait for agents, and then until the pods are replaced; 0 does not wait")
 	c.RunE = func(cmd *cobra.Command, _ []string) error { return switchHub(cmd.Context(), e, *o, on) }
 	return c
 }
@@ -82,18 +84,29 @@ func switchHub(ctx context.Context, e *env, o hubOptions, on bool) error {
 	}
 	folder := ""
 	if on {
-		if folder, err = s.hubFolder(ctx, !o.force); err != nil {
+		if folder, err = s.awaitHubs(ctx); err != nil {
 			return err
 		}
 	}
-	turns, err := s.find(ctx)
+	proxies, dns, err := s.find(ctx)
 	if err != nil {
 		return err
 	}
-	if len(turns) == 0 && on {
+	if len(proxies)+len(dns) == 0 && on {
 		return errors.New("there is neither a kube-proxy nor a CoreDNS of those names; name them with --kube-proxy and --coredns")
 	}
+	// One after the other: a CoreDNS that is replaced needs a kube-proxy that
+	// follows.
+	if err := s.turn(ctx, proxies, on, folder); err != nil {
+		return err
+	}
+	return s.turn(ctx, dns, on, folder)
+}
+
+// turn points programs of one kind at the hub or back.
+func (s *switcher) turn(ctx context.Context, turns []turn, on bool, folder string) error {
 	for _, t := range turns {
+		var err error
 		if on {
 			err = t.on(ctx, folder)
 		} else {
@@ -103,7 +116,43 @@ func switchHub(ctx context.Context, e *env, o hubOptions, on bool) error {
 			return err
 		}
 	}
+	if err := s.await(ctx, turns); err != nil || on {
+		return err
+	}
+	for _, t := range turns {
+		if err := t.tidy(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// errAgents says that some nodes have no hub yet.
+var errAgents = errors.New("kube-proxy would not start on the others")
+
+// awaitHubs is hubFolder, once every node has a hub: agents are being replaced
+// for a while after the chart was told to serve one.
+func (s *switcher) awaitHubs(ctx context.Context) (string, error) {
+	late, cancel := context.WithTimeout(ctx, s.o.timeout)
+	defer cancel()
+	for said := ""; ; {
+		folder, err := s.hubFolder(ctx, !s.o.force)
+		if !errors.Is(err, errAgents) {
+			return folder, err
+		}
+		if s.o.dryRun {
+			return s.hubFolder(ctx, false)
+		}
+		if said != err.Error() {
+			said = err.Error()
+			s.e.progress("waiting for agents: %s", said)
+		}
+		select {
+		case <-late.Done():
+			return "", fmt.Errorf("%w; look at them, or use --force", err)
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // hubFolder is where on nodes the agents write what callers need. With sure, it
@@ -144,8 +193,8 @@ func (s *switcher) hubFolder(ctx context.Context, sure bool) (string, error) {
 	case c.APIServer == "" && !slices.ContainsFunc(ds.Spec.Template.Spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "KUBERNETES_SERVICE_HOST" }):
 		return "", errors.New("agents reach the API server through kube-proxy, which would wait for them on a new node: set apiServer.host of the chart first")
 	case st.ObservedGeneration < ds.Generation, st.UpdatedNumberScheduled < st.DesiredNumberScheduled, st.NumberReady < st.DesiredNumberScheduled:
-		return "", fmt.Errorf("%d of %d nodes have an agent that is up to date, %d that is ready: kube-proxy would not start on the others; wait, or use --force",
-			st.UpdatedNumberScheduled, st.DesiredNumberScheduled, st.NumberReady)
+		return "", fmt.Errorf("%d of %d nodes have an agent that is up to date, %d one that is ready: %w",
+			st.UpdatedNumberScheduled, st.DesiredNumberScheduled, st.NumberReady, errAgents)
 	}
 	return filepath.Join(c.StateDir, filepath.Base(api.DirHub)), nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -111,12 +112,12 @@ func showHub(ctx context.Context, e *env, o hubOptions) error {
 	if err != nil {
 		return err
 	}
-	turns, err := s.find(ctx)
+	proxies, dns, err := s.find(ctx)
 	if err != nil {
 		return err
 	}
 	r := hubReport{OK: true, Readers: []hubState{}}
-	for _, t := range turns {
+	for _, t := range slices.Concat(proxies, dns) {
 		state, err := t.status(ctx)
 		if err != nil {
 			return err
@@ -142,35 +143,36 @@ func showHub(ctx context.Context, e *env, o hubOptions) error {
 }
 
 func (t *proxyTurn) status(ctx context.Context) (hubState, error) {
-	_, on, err := rewire.ProxyOff(t.w)
+	_, on, err := rewire.ProxyOff(t.w.Unstructured)
 	if err != nil {
 		return hubState{}, err
 	}
-	_, pods, err := t.s.rollout(ctx, "daemonsets", t.w)
-	return hubState{"DaemonSet " + t.w.GetNamespace() + "/" + t.w.GetName(), on, pods}, err
+	_, pods, err := t.s.rollout(ctx, t.w)
+	return hubState{t.w.title(), on, pods}, err
 }
 
 func (t *dnsTurn) status(ctx context.Context) (hubState, error) {
-	cm, err := t.s.config(ctx, t.w, rewire.CorefileKey, rewire.CorefileConfig)
+	cm, err := t.s.config(ctx, t.w.Unstructured, rewire.CorefileKey, rewire.CorefileConfig)
 	if err != nil {
 		return hubState{}, err
 	}
-	_, mounted, err := rewire.DNSOff(t.w)
+	_, mounted, err := rewire.DNSOff(t.w.Unstructured)
 	if err != nil {
 		return hubState{}, err
 	}
-	_, pods, err := t.s.rollout(ctx, "deployments", t.w)
+	_, pods, err := t.s.rollout(ctx, t.w)
 	on := mounted && rewire.CorefileIsOn(cm.Data[rewire.CorefileKey])
-	return hubState{"Deployment " + t.w.GetNamespace() + "/" + t.w.GetName(), on, pods}, err
+	return hubState{t.w.title(), on, pods}, err
 }
 
 // hubOff is why readers of the nodes do not go through their hubs; "" if they do.
 func hubOff(ctx context.Context, k kubernetes.Interface, d dynamic.Interface) string {
 	s := &switcher{o: hubDefaults(), k: k, d: d}
-	turns, err := s.find(ctx)
+	proxies, dns, err := s.find(ctx)
 	if err != nil {
 		return "it cannot be told: " + err.Error()
 	}
+	turns := slices.Concat(proxies, dns)
 	if len(turns) == 0 {
 		return "no kube-proxy and no CoreDNS is known; see magpiectl hub"
 	}

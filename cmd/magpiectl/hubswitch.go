@@ -32,8 +32,20 @@ type switcher struct {
 type turn interface {
 	on(ctx context.Context, folder string) error
 	off(ctx context.Context) error
+	// tidy removes what the pods needed that off has replaced.
+	tidy(ctx context.Context) error
 	status(ctx context.Context) (hubState, error)
+	// workload is what runs its pods.
+	workload() workload
 }
+
+// workload is a DaemonSet or a Deployment.
+type workload struct {
+	*unstructured.Unstructured
+	resource string // "daemonsets" or "deployments"
+}
+
+func (w workload) title() string { return w.GetKind() + " " + w.GetNamespace() + "/" + w.GetName() }
 
 func newSwitcher(e *env, o hubOptions) (*switcher, error) {
 	k, d, err := e.clients()
@@ -44,28 +56,32 @@ func newSwitcher(e *env, o hubOptions) (*switcher, error) {
 }
 
 // find returns those of the flags that are there.
-func (s *switcher) find(ctx context.Context) ([]turn, error) {
-	var out []turn
+func (s *switcher) find(ctx context.Context) (proxies, dns []turn, err error) {
 	for _, flag := range s.o.proxies {
 		w, err := s.get(ctx, "daemonsets", flag)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if w != nil {
-			out = append(out, &proxyTurn{s, w})
+			proxies = append(proxies, &proxyTurn{s, workload{w, "daemonsets"}})
 		}
 	}
-	if s.o.dns == "" {
-		return out, nil
+	for _, flag := range s.o.dns {
+		if flag == "" {
+			continue
+		}
+		// In the cloud it is a Deployment, at the edge often a DaemonSet.
+		for _, resource := range []string{"deployments", "daemonsets"} {
+			w, err := s.get(ctx, resource, flag)
+			if err != nil {
+				return nil, nil, err
+			}
+			if w != nil {
+				dns = append(dns, &dnsTurn{s, workload{w, resource}})
+			}
+		}
 	}
-	w, err := s.get(ctx, "deployments", s.o.dns)
-	if err != nil {
-		return nil, err
-	}
-	if w != nil {
-		out = append(out, &dnsTurn{s, w})
-	}
-	return out, nil
+	return proxies, dns, nil
 }
 
 // get returns nil for what is not there.
@@ -117,54 +133,58 @@ func (s *switcher) say(format string, args ...any) {
 	fmt.Fprintf(s.e.out, would+format+"\n", args...)
 }
 
-// replace writes a workload if it differs from what it was, and waits until its
-// pods are those of the new template. The server refuses it if somebody else
-// has written meanwhile.
-func (s *switcher) replace(ctx context.Context, resource string, was, now *unstructured.Unstructured, how string) error {
-	title := was.GetKind() + " " + was.GetNamespace() + "/" + was.GetName()
+// replace writes a workload if it differs from what it was. The server refuses
+// it if somebody else has written meanwhile.
+func (s *switcher) replace(ctx context.Context, was workload, now *unstructured.Unstructured, how string) error {
 	if reflect.DeepEqual(was.Object, now.Object) {
-		fmt.Fprintf(s.e.out, "%s is as it should be\n", title)
+		fmt.Fprintf(s.e.out, "%s is as it should be\n", was.title())
 		return nil
 	}
-	s.say("change %s: %s", title, how)
+	s.say("change %s: %s", was.title(), how)
 	if s.o.dryRun {
 		return nil
 	}
-	c := s.workloads(resource).Namespace(was.GetNamespace())
+	c := s.workloads(was.resource).Namespace(was.GetNamespace())
 	if _, err := c.Update(ctx, now, metav1.UpdateOptions{FieldManager: "magpiectl"}); err != nil {
-		return fmt.Errorf("change %s: %w", title, err)
+		return fmt.Errorf("change %s: %w", was.title(), err)
 	}
-	return s.await(ctx, resource, was, title)
+	return nil
 }
 
-// await waits for a rollout. That it is not over in time is no error: a node
-// that is switched off has no say in it.
-func (s *switcher) await(ctx context.Context, resource string, w *unstructured.Unstructured, title string) error {
-	if s.o.timeout <= 0 {
+// await waits until all pods are those of the new templates. That they are not
+// in time is no error: a node that is switched off has no say in it.
+func (s *switcher) await(ctx context.Context, turns []turn) error {
+	if s.o.timeout <= 0 || s.o.dryRun {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.o.timeout)
+	late, cancel := context.WithTimeout(ctx, s.o.timeout)
 	defer cancel()
+	for _, t := range turns {
+		fmt.Fprintf(s.e.out, "%s: %s\n", t.workload().title(), s.rolledOut(ctx, late, t.workload()))
+	}
+	return ctx.Err()
+}
+
+// rolledOut waits for one, until late ends, and returns what there is to say.
+func (s *switcher) rolledOut(ctx, late context.Context, w workload) string {
 	for {
-		done, text, err := s.rollout(ctx, resource, w)
+		done, text, err := s.rollout(ctx, w)
 		if err == nil && done {
-			fmt.Fprintf(s.e.out, "%s: %s\n", title, text)
-			return nil
+			return text
 		}
 		select {
-		case <-ctx.Done():
-			fmt.Fprintf(s.e.out, "%s: time is up, and %s; it goes on\n", title, text)
-			return nil
+		case <-late.Done():
+			return "time is up, and " + text + "; it goes on"
 		case <-time.After(time.Second):
 		}
 	}
 }
 
 // rollout says how many pods are of the current template and ready.
-func (s *switcher) rollout(ctx context.Context, resource string, w *unstructured.Unstructured) (done bool, text string, err error) {
+func (s *switcher) rollout(ctx context.Context, w workload) (done bool, text string, err error) {
 	var have, want int32
 	var seen bool
-	if resource == "daemonsets" {
+	if w.resource == "daemonsets" {
 		var ds *appsv1.DaemonSet
 		if ds, err = s.k.AppsV1().DaemonSets(w.GetNamespace()).Get(ctx, w.GetName(), metav1.GetOptions{}); err == nil {
 			have, want = min(ds.Status.UpdatedNumberScheduled, ds.Status.NumberReady), ds.Status.DesiredNumberScheduled
@@ -186,43 +206,48 @@ func (s *switcher) rollout(ctx context.Context, resource string, w *unstructured
 // proxyTurn is a DaemonSet of kube-proxy.
 type proxyTurn struct {
 	s *switcher
-	w *unstructured.Unstructured
+	w workload
 }
 
+func (t *proxyTurn) workload() workload { return t.w }
+
 func (t *proxyTurn) on(ctx context.Context, folder string) error {
-	cm, err := t.s.config(ctx, t.w, rewire.KubeconfigKey, rewire.ProxyConfig)
+	cm, err := t.s.config(ctx, t.w.Unstructured, rewire.KubeconfigKey, rewire.ProxyConfig)
 	if err != nil {
 		return err
 	}
-	now, own, err := rewire.ProxyOn(t.w, cm, folder)
+	now, own, err := rewire.ProxyOn(t.w.Unstructured, cm, folder)
 	if err != nil {
 		return err
 	}
 	if err := t.s.write(ctx, own); err != nil {
 		return err
 	}
-	return t.s.replace(ctx, "daemonsets", t.w, now, "read Services from "+folder+", with the kubeconfig of ConfigMap "+own.Name)
+	return t.s.replace(ctx, t.w, now, "read Services from "+folder+", with the kubeconfig of ConfigMap "+own.Name)
 }
 
 func (t *proxyTurn) off(ctx context.Context) error {
-	now, _, err := rewire.ProxyOff(t.w)
+	now, _, err := rewire.ProxyOff(t.w.Unstructured)
 	if err != nil {
 		return err
 	}
-	if err := t.s.replace(ctx, "daemonsets", t.w, now, "read Services from the API server, as before"); err != nil {
-		return err
-	}
-	return t.s.remove(ctx, t.w.GetNamespace(), rewire.ProxyOwn(t.w))
+	return t.s.replace(ctx, t.w, now, "read Services from the API server, as before")
 }
 
-// dnsTurn is the Deployment of CoreDNS.
+func (t *proxyTurn) tidy(ctx context.Context) error {
+	return t.s.remove(ctx, t.w.GetNamespace(), rewire.ProxyOwn(t.w.Unstructured))
+}
+
+// dnsTurn is a Deployment or a DaemonSet of CoreDNS.
 type dnsTurn struct {
 	s *switcher
-	w *unstructured.Unstructured
+	w workload
 }
 
+func (t *dnsTurn) workload() workload { return t.w }
+
 func (t *dnsTurn) on(ctx context.Context, folder string) error {
-	cm, err := t.s.config(ctx, t.w, rewire.CorefileKey, rewire.CorefileConfig)
+	cm, err := t.s.config(ctx, t.w.Unstructured, rewire.CorefileKey, rewire.CorefileConfig)
 	if err != nil {
 		return err
 	}
@@ -230,7 +255,7 @@ func (t *dnsTurn) on(ctx context.Context, folder string) error {
 	if err != nil {
 		return fmt.Errorf("Corefile of ConfigMap %s/%s: %w", cm.Namespace, cm.Name, err) //nolint:staticcheck // a name
 	}
-	now, err := rewire.DNSOn(t.w, folder)
+	now, err := rewire.DNSOn(t.w.Unstructured, folder)
 	if err != nil {
 		return err
 	}
@@ -238,20 +263,22 @@ func (t *dnsTurn) on(ctx context.Context, folder string) error {
 	if err := t.s.corefile(ctx, cm, text, "import where to read Services from"); err != nil {
 		return err
 	}
-	return t.s.replace(ctx, "deployments", t.w, now, "mount "+folder)
+	return t.s.replace(ctx, t.w, now, "mount "+folder)
 }
 
+func (t *dnsTurn) tidy(context.Context) error { return nil }
+
 func (t *dnsTurn) off(ctx context.Context) error {
-	cm, err := t.s.config(ctx, t.w, rewire.CorefileKey, rewire.CorefileConfig)
+	cm, err := t.s.config(ctx, t.w.Unstructured, rewire.CorefileKey, rewire.CorefileConfig)
 	if err != nil {
 		return err
 	}
 	if err := t.s.corefile(ctx, cm, rewire.CorefileOff(cm.Data[rewire.CorefileKey]), "import nothing of ours any more"); err != nil {
 		return err
 	}
-	now, _, err := rewire.DNSOff(t.w)
+	now, _, err := rewire.DNSOff(t.w.Unstructured)
 	if err != nil {
 		return err
 	}
-	return t.s.replace(ctx, "deployments", t.w, now, "unmount the folder")
+	return t.s.replace(ctx, t.w, now, "unmount the folder")
 }

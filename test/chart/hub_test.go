@@ -40,6 +40,7 @@ var hubRights = []right{
 	{"delete", ":configmaps", "kube-system", "coredns", ""},
 	{"update", "apps:daemonsets", "kube-system", "kube-proxy", "magpie-unhub"},
 	{"update", "apps:daemonsets", "kube-system", "kube-proxy-worker", "magpie-unhub"},
+	{"update", "apps:daemonsets", "kube-system", "coredns", "magpie-unhub"},
 	{"update", "apps:daemonsets", "kube-system", "other", ""},
 	{"update", "apps:deployments", "kube-system", "coredns", "magpie-unhub"},
 	{"create", ":pods", "kube-system", "", ""},

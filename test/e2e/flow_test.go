@@ -4,12 +4,14 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -24,14 +26,11 @@ const (
 )
 
 // flow is one end of a TCP connection that carries one byte a beat and back.
-// ask prints the longest gap between two answers in milliseconds.
+// ask prints the longest gap between two answers in milliseconds. Two more roles
+// are in caller_test.go.
 func flow(role, addr string) int {
-	var err error
-	if role == "serve" {
-		err = serve(addr)
-	} else {
-		err = ask(addr)
-	}
+	does := map[string]func(string) error{"serve": serve, "ask": ask, roleAnswers: printAnswers, roleBeats: printBeats}
+	err := does[role](addr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -89,6 +88,16 @@ func ask(addr string) error {
 // this test program.
 const flowProgram = "/run/e2e-flow"
 
+// programID tells builds of this test program apart: a lab that goes on running
+// may have an older one.
+var programID = sync.OnceValue(func() string {
+	text, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(text))
+})
+
 // bring copies this test program to a machine. A reboot takes it away again.
 func bring(t *testing.T, node string) {
 	t.Helper()
@@ -98,7 +107,8 @@ func bring(t *testing.T, node string) {
 	}
 	defer self.Close()
 	cmd := command(t.Context(), labVerb("shell", node, "/bin/sh", "-c",
-		"test -x "+flowProgram+" || { cat > "+flowProgram+".new && chmod +x "+flowProgram+".new && mv "+flowProgram+".new "+flowProgram+"; }")...)
+		"test \"$(cat "+flowProgram+".id)\" = "+programID()+" || { cat > "+flowProgram+".new && chmod +x "+flowProgram+".new && mv "+flowProgram+".new "+flowProgram+
+			" && echo "+programID()+" > "+flowProgram+".id; }")...)
 	cmd.Stdin = self
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("bring the flow program to %s: %v\n%s", node, err, out)

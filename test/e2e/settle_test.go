@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 )
@@ -15,10 +16,10 @@ import (
 func workers() []string { return []string{"cloud-1", "cloud-2", "a-1", "a-2", "b-1", "c-1"} }
 
 // settle waits until what earlier tests did has had its effects: the API server
-// answers, every node is Ready, every domain has all the active gateways it can
-// have, every agent has applied its plan, `magpiectl status` finds nothing wrong,
-// and then nobody has written anything for ten seconds, which is as long as a
-// kubelet takes to say that it is Ready.
+// answers, every node is Ready and has its kube-proxy and CoreDNS, every domain
+// has all the active gateways it can have, every agent has applied its plan,
+// `magpiectl status` finds nothing wrong, and then nobody has written anything
+// for ten seconds, which is as long as a kubelet takes to say that it is Ready.
 func settle(t *testing.T) {
 	t.Helper()
 	const still = 10 * time.Second
@@ -77,6 +78,12 @@ func healthy(t *testing.T) error {
 	for _, n := range workers() {
 		if err := ready(t, n); err != nil {
 			return err
+		}
+	}
+	for _, w := range []string{"kube-proxy", "coredns"} {
+		out, err := tryKubectl(t, "-n", "kube-system", "get", "daemonset", w, "-o", "jsonpath={.status.numberReady} of {.status.desiredNumberScheduled}")
+		if have, want, _ := strings.Cut(out, " of "); err != nil || have != want {
+			return fmt.Errorf("pods of %s that are ready: %s %w", w, out, err)
 		}
 	}
 	_, err = try(context.Background(), ctlVerb(t, "status")...)

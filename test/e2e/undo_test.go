@@ -38,8 +38,9 @@ func pipe(t *testing.T, node, script string) string {
 }
 
 // installed lists what join may write on a machine, with times and sizes, the
-// settings it may change, and which kubelet runs.
-const installed = `find /etc /opt /root /srv /usr/local /var/lib/magpie -xdev -type f -printf '%p %T@ %s %m\n' | grep -v ' /etc/mtab' | sort
+// settings it may change, and which kubelet runs. What the hub knows changes
+// with the cluster.
+const installed = `find /etc /opt /root /srv /usr/local /var/lib/magpie -xdev -path /var/lib/magpie/hub-state -prune -o -type f -printf '%p %T@ %s %m\n' | grep -v ' /etc/mtab' | sort
 sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.bridge 2>/dev/null
 ip -o link show | cut -d: -f2; ip rule; systemctl is-active kubelet; pgrep -x kubelet`
 
@@ -94,7 +95,7 @@ find /var/lib/kubelet -xdev -type f 2>/dev/null; systemctl is-active -q kubelet 
 }
 
 // TestHelm runs the chart's own test, uninstalls it, looks what is left on the
-// nodes, and installs it again.
+// nodes and whether Services work as without us, and installs it again.
 func TestHelm(t *testing.T) {
 	helm := func(words ...string) string {
 		return lab(t, append([]string{"exec", "helm", "--namespace", "kube-system"}, words...)...)
@@ -119,7 +120,35 @@ func TestHelm(t *testing.T) {
 		}
 		return nil
 	})
+	withoutHub(t)
 	lab(t, "up", "--no-build")
 	settle(t)
 	connected(t)
+	ctl(t, "hub", "status") // fails if anybody does not read through it
+}
+
+// withoutHub looks whether kube-proxy and CoreDNS have gone back to the API
+// server, and whether kube-proxy follows it on every node.
+func withoutHub(t *testing.T) {
+	t.Helper()
+	const name = "e2e-unhubbed"
+	out := kubectl(t, "-n", "kube-system", "get", "daemonset/kube-proxy", "daemonset/coredns", "deployment/coredns", "configmap/coredns", "configmap/kube-proxy", "-o", "yaml")
+	if strings.Contains(out, "magpie-hub") || strings.Contains(out, "hub-was") {
+		t.Errorf("kube-proxy and CoreDNS are not as before:\n%s", out)
+	}
+	if out := kubectl(t, "-n", "kube-system", "get", "configmap", "kube-proxy-hub", "--ignore-not-found", "-o", "name"); out != "" {
+		t.Errorf("left: %s", out)
+	}
+	kubectl(t, "-n", "kube-system", "rollout", "status", "daemonset/kube-proxy", "--timeout=60s")
+	kubectl(t, "create", "service", "clusterip", name, "--tcp=80:80")
+	defer kubectl(t, "delete", "service", name)
+	ip := kubectl(t, "get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
+	for _, node := range workers() {
+		within(t, 30*time.Second, func() error {
+			if out := on(t, node, "nft list table ip kube-proxy | grep -F '"+ip+" ' || true"); out == "" {
+				return fmt.Errorf("kube-proxy on %s knows no new Service", node)
+			}
+			return nil
+		})
+	}
 }

@@ -20,9 +20,10 @@ import (
 
 // Names of the lab's images.
 const (
-	AgnhostImage = "magpie.lab/agnhost:" + fetch.Kubernetes
-	CoreDNSImage = "magpie.lab/coredns:" + fetch.CoreDNS
-	MagpieImage  = "docker.io/library/magpie:dev" // "magpie:dev" in a pod
+	AgnhostImage   = "magpie.lab/agnhost:" + fetch.Kubernetes
+	CoreDNSImage   = "magpie.lab/coredns:" + fetch.CoreDNS
+	KubeProxyImage = "magpie.lab/kube-proxy:" + fetch.Kubernetes
+	MagpieImage    = "docker.io/library/magpie:dev" // "magpie:dev" in a pod
 )
 
 // productBinaries go into MagpieImage, in /usr/local/bin.
@@ -71,6 +72,10 @@ func (l *Lab) writeImages(ctx context.Context) ([]nodeImage, error) {
 		{Image: image.Image{
 			Ref: CoreDNSImage, Layers: []image.Layer{{{Path: "coredns", Source: l.Tool("coredns")}}},
 			Entrypoint: []string{"/coredns"},
+		}},
+		{Image: image.Image{
+			Ref: KubeProxyImage, Layers: []image.Layer{tools, {{Path: "usr/local/bin/kube-proxy", Source: l.Tool("kube-proxy")}}},
+			Entrypoint: []string{"/usr/local/bin/kube-proxy"},
 		}},
 		{Image: image.Image{Ref: MagpieImage, Layers: []image.Layer{tools, product}}},
 	}

@@ -23,14 +23,15 @@ func (l *Lab) hasChart() bool {
 }
 
 // install installs what a user installs: the chart with Helm, the pools and
-// the cloud's Gateway with kubectl, and a cluster DNS.
+// the cloud's Gateway with kubectl, after what every cluster has: kube-proxy and
+// a DNS.
 func (u *upping) install(ctx context.Context) error {
-	if err := u.apply(ctx, coreDNSManifests()); err != nil {
-		return err
-	}
 	if !u.hasChart() {
 		u.opt.Show.Line("note: no chart installed, nodes will stay NotReady")
 		return nil
+	}
+	if err := u.addons(ctx); err != nil {
+		return err
 	}
 	// Helm installs CRDs that are missing and upgrades none.
 	crds := filepath.Join(u.chart(), "crds")
@@ -49,6 +50,40 @@ func (u *upping) install(ctx context.Context) error {
 	return poll(ctx, 30*time.Second, func() error { return u.apply(ctx, domainManifests()) })
 }
 
+// addons applies what the lab's cluster has before the product, unless it is
+// there: `magpiectl hub enable` changes it, and that must last.
+func (u *upping) addons(ctx context.Context) error {
+	for path, manifests := range map[string]string{
+		"/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy": kubeProxyManifests(),
+		"/api/v1/namespaces/kube-system/services/kube-dns":           coreDNSManifests(),
+	} {
+		if _, err := u.get(ctx, path); err == nil {
+			continue
+		}
+		if err := u.apply(ctx, manifests); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hub points kube-proxy and CoreDNS at the hubs, with the command that a user
+// runs.
+func (u *upping) hub(ctx context.Context) error {
+	if !u.hasChart() {
+		return nil
+	}
+	cmd := u.Host(ctx, u.product("magpiectl"), "hub", "enable")
+	out, err := output(cmd)
+	if werr := write(filepath.Join(u.dir, "logs", "hub-enable.log"), string(out), 0o644); werr != nil {
+		return werr
+	}
+	if err != nil {
+		return fmt.Errorf("magpiectl hub enable: %w", err)
+	}
+	return nil
+}
+
 // helmValues are the values of the lab's release. Everything not said is the
 // chart's default, which the lab tests too. The tag says what is in the image,
 // so that Helm rolls out a product that was rebuilt.
@@ -63,6 +98,8 @@ apiServer:
   port: 6443
 network:
   clusterCIDRs: [%s]
+hub:
+  enabled: true
 `, u.productTag(), cp.EIP, strings.ReplaceAll(podCIDRs, ",", ", "))
 }
 

@@ -18,12 +18,12 @@ import (
 
 // join makes every machine a node, as an administrator does: print the join
 // script of its pool, run it on the machine as root. A machine whose kubelet
-// and kube-proxy run has joined.
+// runs has joined.
 func (u *upping) join(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, h := range workers() {
 		g.Go(func() error {
-			if _, err := u.Exec(ctx, h.Name, "systemctl", "is-active", "--quiet", "kubelet", "kube-proxy"); err == nil {
+			if _, err := u.Exec(ctx, h.Name, "systemctl", "is-active", "--quiet", "kubelet"); err == nil {
 				return nil
 			}
 			if err := u.joinNode(ctx, h); err != nil {
@@ -54,12 +54,7 @@ func (l *Lab) joinNode(ctx context.Context, h world.Host) error {
 		text := strings.TrimSpace(out.String())
 		return fmt.Errorf("run script: %w: %s", err, text[max(0, len(text)-600):])
 	}
-	// kube-proxy asks for its Node only a few times before it guesses.
-	if err := l.waitRegistered(ctx, h.Name); err != nil {
-		return err
-	}
-	_, err = l.Exec(ctx, h.Name, "systemctl", "enable", "--now", "kube-proxy")
-	return err
+	return nil
 }
 
 // joinScript is the script that magpiectl prints for the machine's pool.
@@ -116,30 +111,42 @@ func (u *upping) waitNodes(ctx context.Context) error {
 	})
 }
 
-// waitDNS waits for both replicas of the cluster's DNS. It counts them itself:
-// `rollout status` fails at once if the nodes came later than it likes.
+// waitDNS waits for the cluster's DNS: both replicas in the cloud, and one on
+// every edge node. It counts them itself: `rollout status` fails at once if the
+// nodes came later than it likes.
 func (u *upping) waitDNS(ctx context.Context) error {
 	if !u.hasChart() {
 		return nil
 	}
+	edge := 0
+	for _, h := range workers() {
+		if h.Type == "edge" {
+			edge++
+		}
+	}
 	err := poll(ctx, 2*time.Minute, func() error {
-		body, err := u.get(ctx, "/apis/apps/v1/namespaces/kube-system/deployments/coredns")
-		if err != nil {
-			return err
-		}
-		var d struct {
-			Status struct{ ReadyReplicas, Replicas int }
-		}
-		if err := json.Unmarshal(body, &d); err != nil {
-			return fmt.Errorf("decode deployment: %w", err)
-		}
-		if n := d.Status.ReadyReplicas; n < 2 {
-			return fmt.Errorf("%d of 2 replicas are ready", n)
-		}
-		return nil
+		return errors.Join(u.readyPods(ctx, "deployments", 2), u.readyPods(ctx, "daemonsets", edge))
 	})
 	if err != nil {
 		return fmt.Errorf("cluster DNS (see `magpie-lab kubectl -n kube-system describe pods -l k8s-app=kube-dns`): %w", err)
+	}
+	return nil
+}
+
+// readyPods is an error if a workload of CoreDNS has not so many.
+func (l *Lab) readyPods(ctx context.Context, resource string, want int) error {
+	body, err := l.get(ctx, "/apis/apps/v1/namespaces/kube-system/"+resource+"/coredns")
+	if err != nil {
+		return err
+	}
+	var w struct {
+		Status struct{ ReadyReplicas, NumberReady int }
+	}
+	if err := json.Unmarshal(body, &w); err != nil {
+		return fmt.Errorf("decode %s: %w", resource, err)
+	}
+	if n := w.Status.ReadyReplicas + w.Status.NumberReady; n < want {
+		return fmt.Errorf("%d of %d pods of %s coredns are ready", n, want, resource)
 	}
 	return nil
 }

@@ -45,7 +45,6 @@ func (l *Lab) makePKI() error {
 		{File: "admin", Name: "kubernetes-admin", Groups: admins},
 		{File: "controller-manager", Name: "system:kube-controller-manager"},
 		{File: "scheduler", Name: "system:kube-scheduler"},
-		{File: "kube-proxy", Name: "system:kube-proxy"},
 	} {
 		if err := ca.Issue(r, now); err != nil {
 			return err

@@ -77,7 +77,7 @@ func TestKernelLab(t *testing.T) {
 	if _, err := l.Break(t.Context(), "reboot", "b-1"); err != nil {
 		t.Error(err)
 	}
-	if out, err := l.Exec(t.Context(), "b-1", "systemctl", "is-active", "containerd", "kubelet", "kube-proxy"); err != nil {
+	if out, err := l.Exec(t.Context(), "b-1", "systemctl", "is-active", "containerd", "kubelet"); err != nil {
 		t.Errorf("after reboot: %v: %s", err, out)
 	}
 	if err := l.Down(t.Context(), false); err != nil {

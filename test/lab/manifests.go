@@ -4,10 +4,13 @@ package lab
 
 import "strings"
 
-// coreDNSManifests are the usual ones. Names outside the cluster are not
-// served: the lab has no world DNS.
+// coreDNSManifests are the usual ones for an edge cluster: a Deployment in the
+// cloud and a DaemonSet on edge nodes, behind one Service that keeps questions
+// in the pool of who asks, so that a site that is alone has its own answers.
+// Names outside the cluster are not served: the lab has no world DNS.
 func coreDNSManifests() string {
-	return strings.NewReplacer("IMAGE", CoreDNSImage, "DNSIP", dnsIP).Replace(coreDNS)
+	pod := strings.NewReplacer("IMAGE", CoreDNSImage).Replace(coreDNSPod)
+	return strings.NewReplacer("      POD\n", pod, "DNSIP", dnsIP).Replace(coreDNS)
 }
 
 const coreDNS = `apiVersion: v1
@@ -60,10 +63,7 @@ spec:
   template:
     metadata: {labels: {k8s-app: kube-dns}}
     spec:
-      serviceAccountName: coredns
-      priorityClassName: system-cluster-critical
-      dnsPolicy: Default
-      tolerations: [{operator: Exists}]
+      POD
       # In the cloud, and never both on one machine: a node that is rebooted must
       # not take the whole cluster's names along.
       affinity:
@@ -74,6 +74,40 @@ spec:
         podAntiAffinity:
           requiredDuringSchedulingIgnoredDuringExecution:
           - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {k8s-app: kube-dns}}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: coredns, namespace: kube-system, labels: {k8s-app: kube-dns}}
+spec:
+  # A site with one node has names while it is replaced.
+  updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}
+  selector: {matchLabels: {k8s-app: kube-dns, at: edge}}
+  template:
+    metadata: {labels: {k8s-app: kube-dns, at: edge}}
+    spec:
+      POD
+      nodeSelector: {openyurt.io/is-edge-worker: "true"}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: kube-dns
+  namespace: kube-system
+  labels: {k8s-app: kube-dns}
+  annotations: {openyurt.io/topologyKeys: openyurt.io/nodepool}
+spec:
+  clusterIP: DNSIP
+  ipFamilyPolicy: PreferDualStack
+  selector: {k8s-app: kube-dns}
+  ports:
+  - {name: dns, port: 53, protocol: UDP}
+  - {name: dns-tcp, port: 53, protocol: TCP}
+`
+
+const coreDNSPod = `      serviceAccountName: coredns
+      priorityClassName: system-cluster-critical
+      dnsPolicy: Default
+      tolerations: [{operator: Exists}]
       containers:
       - name: coredns
         image: IMAGE
@@ -84,22 +118,4 @@ spec:
         livenessProbe: {httpGet: {path: /health, port: 8080}, initialDelaySeconds: 60}
         volumeMounts: [{name: config, mountPath: /etc/coredns, readOnly: true}]
       volumes: [{name: config, configMap: {name: coredns}}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: kube-dns, namespace: kube-system, labels: {k8s-app: kube-dns}}
-spec:
-  clusterIP: DNSIP
-  ipFamilyPolicy: PreferDualStack
-  selector: {k8s-app: kube-dns}
-  ports:
-  - {name: dns, port: 53, protocol: UDP}
-  - {name: dns-tcp, port: 53, protocol: TCP}
----
-# kube-proxy reads as system:kube-proxy; a ClusterRole for that exists.
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: lab-kube-proxy}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:node-proxier"}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: "system:kube-proxy"}]
 `

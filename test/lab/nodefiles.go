@@ -67,6 +67,7 @@ enforceNodeAllocatable: []
 localStorageCapacityIsolation: false
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 shutdownGracePeriod: 0s
+staticPodPath: /etc/kubernetes/manifests
 # kubectl logs reads one file: long logs are what the tunnel is tried with.
 containerLogMaxSize: 1Gi
 `
@@ -74,23 +75,6 @@ containerLogMaxSize: 1Gi
 // kubeletEnv gives the same to a kubelet whose unit reads /etc/default/kubelet.
 // An empty list in a drop-in file does not override; the flag does.
 const kubeletEnv = `KUBELET_EXTRA_ARGS="--config-dir=/etc/kubernetes/kubelet.conf.d --enforce-node-allocatable= --cgroups-per-qos=false"
-`
-
-// kubeProxyUnit says all by flags: for a file kube-proxy takes an inotify
-// instance, which all nodes of a lab share (see inotify.go).
-const kubeProxyUnit = `[Unit]
-Description=Kubernetes service proxy
-After=containerd.service kubelet.service
-
-[Service]
-ExecStart=/usr/local/bin/kube-proxy --hostname-override=%s \
-  --kubeconfig=/etc/kubernetes/kube-proxy.kubeconfig --proxy-mode=nftables --cluster-cidr=` + podCIDRs + ` \
-  --conntrack-max-per-core=0 --healthz-bind-address=127.0.0.1:10256 --metrics-bind-address=127.0.0.1:10249
-Restart=always
-RestartSec=1
-
-[Install]
-WantedBy=multi-user.target
 `
 
 // linkTools makes the folder that machines see as /lab/bin: the tools under
@@ -154,10 +138,8 @@ func (l *Lab) writeNodeFiles(name string) error {
 		programs = append(programs, "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 		l.controlPlaneFiles(files)
 	case isHost:
-		programs = append(programs, "containerd", "containerd-shim-runc-v2", "ctr", "kubelet", "kubectl", "kube-proxy")
-		if err := l.workerFiles(name, files); err != nil {
-			return err
-		}
+		programs = append(programs, "containerd", "containerd-shim-runc-v2", "ctr", "kubelet", "kubectl")
+		workerFiles(files)
 	case name == world.Outside:
 		programs = append(programs, "agnhost")
 		files["etc/systemd/system/echo.service"] = echoUnit
@@ -166,7 +148,7 @@ func (l *Lab) writeNodeFiles(name string) error {
 		if err := write(filepath.Join(dir, f), text, 0o644); err != nil {
 			return err
 		}
-		if filepath.Dir(f) == "etc/systemd/system" && filepath.Base(f) != "kube-proxy.service" {
+		if filepath.Dir(f) == "etc/systemd/system" {
 			if err := enable(dir, filepath.Base(f)); err != nil {
 				return err
 			}
@@ -190,18 +172,11 @@ ExecStart=/usr/local/bin/agnhost netexec --http-port=80 --udp-port=8081
 Restart=always
 `
 
-func (l *Lab) workerFiles(name string, files map[string]string) error {
-	proxy, err := l.kubeconfig("kube-proxy", apiServer())
-	if err != nil {
-		return err
-	}
+func workerFiles(files map[string]string) {
 	files["etc/containerd/config.toml"] = containerdConfig
 	files["etc/systemd/system/containerd.service"] = containerdUnit
 	files["etc/kubernetes/kubelet.conf.d/90-machine.conf"] = kubeletFacts
 	files["etc/default/kubelet"] = kubeletEnv
-	files["etc/kubernetes/kube-proxy.kubeconfig"] = proxy
-	files["etc/systemd/system/kube-proxy.service"] = fmt.Sprintf(kubeProxyUnit, name)
-	return nil
 }
 
 func enable(dir, unit string) error {

@@ -41,7 +41,7 @@ func Up(ctx context.Context, opt Options) (*Lab, error) {
 	}
 	run := machine.ReadRun(l.dir)
 	if run == "" {
-		if err := checkInotify(); err != nil {
+		if err := checkInotify(opt.Bare); err != nil {
 			return nil, err
 		}
 		run = strconv.FormatInt(time.Now().UnixNano(), 36)
@@ -58,8 +58,9 @@ func Up(ctx context.Context, opt Options) (*Lab, error) {
 		{"install the chart", u.install},
 		{"join nodes", u.join},
 		{"wait for nodes", u.waitNodes},
-		{"wait for the cluster's DNS", u.waitDNS},
 		{"lead the API server through the tunnel", u.egress},
+		{"lead kube-proxy and CoreDNS through the hub", u.hub},
+		{"wait for the cluster's DNS", u.waitDNS},
 		{"wait until CoreDNS has caught up", u.waitServices},
 	} {
 		done := opt.Show.Step(s.what, 0, 0)

@@ -8,7 +8,7 @@
 //	kube-proxy   DaemonSet: volume of the ConfigMap  ->  the same ConfigMap less
 //	             its kubeconfig, and a ConfigMap of ours with another one
 //	CoreDNS      Corefile: one line in each kubernetes block
-//	             Deployment: the folder that the line imports from
+//	             Deployment or DaemonSet: the folder that the line imports from
 //	both         the node's /var/lib/magpie/hub, mounted at /etc/magpie-hub
 //
 // # Why this way
