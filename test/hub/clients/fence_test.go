@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package clients_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/hub"
+	"github.com/magpie-edge/magpie/internal/reconcile"
+	"github.com/magpie-edge/magpie/kernel"
+	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/test/sandbox"
+	"github.com/magpie-edge/magpie/topology"
+)
+
+// promised is within what time a change or a repair takes effect.
+const promised = time.Second
+
+// fencer is the fence of the node: the agent's loop over a Store of its own.
+type fencer struct {
+	mu   sync.Mutex
+	pool string
+	on   bool
+	wake chan struct{}
+
+	rounds atomic.Int64
+}
+
+func (f *fencer) ring() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// set says in which pool the node is and whether there is a fence.
+func (f *fencer) set(pool string, on bool) {
+	f.mu.Lock()
+	f.pool, f.on = pool, on
+	f.mu.Unlock()
+	f.ring()
+}
+
+func (f *fencer) view() fleet.View {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return fleet.View{
+		Self: fleet.Self{Node: node}, Settings: fleet.Settings{Fence: f.on},
+		Domains: []fleet.Domain{{Nodes: []fleet.Node{{Name: node, Pool: f.pool}}}},
+	}
+}
+
+// fenced is what the loop reads.
+type fenced struct {
+	view     fleet.View
+	services []*corev1.Service
+}
+
+// begin runs the loop over Services read by cfg and kept in dir.
+func (f *fencer) begin(t *testing.T, cfg *rest.Config, dir string) (stop func()) {
+	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	f.wake = make(chan struct{}, 1)
+	store := hub.New(hub.Options{Node: node, Config: cfg, Log: quiet, Now: time.Now, Dir: dir, Cluster: "lab", Changed: f.ring})
+	host, err := kernel.Open(kernel.Options{Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &reconcile.Loop[fenced, plan.Plan]{
+		Name: "fence", Gap: 50 * time.Millisecond, Every: 30 * time.Second, Wake: f.wake, World: host.Own(topology.Owner),
+		Read: func() (fenced, error) {
+			services, err := store.Services()
+			if errors.Is(err, hub.ErrNotReady) {
+				err = reconcile.ErrNotReady
+			}
+			return fenced{f.view(), services}, err
+		},
+		Desire: func(in fenced) (plan.Plan, error) { return topology.Close(in.view, in.services), nil },
+		Report: func(reconcile.Round) { f.rounds.Add(1) },
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	all.Go(func() { _ = store.Run(ctx) })
+	all.Go(func() { _ = l.Run(ctx) })
+	all.Go(func() {
+		for range host.Watch(ctx) {
+			f.ring()
+		}
+	})
+	stop = sync.OnceFunc(func() { cancel(); all.Wait(); host.Close() })
+	t.Cleanup(stop)
+	return stop
+}
+
+// place is somewhere calls come from: "" is the node itself.
+type from string
+
+// calls returns what a TCP call meets: "open", "refused" (a reset) or an error.
+func (f from) calls(addr string) string {
+	ask := func() (string, error) {
+		c, err := (&net.Dialer{Timeout: 2 * time.Second}).Dial("tcp", addr) //nolint:noctx // ends by its timeout
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return "refused", nil
+		case err != nil:
+			return err.Error(), nil
+		}
+		return "open", c.Close()
+	}
+	return f.at(ask)
+}
+
+// asks returns what a UDP datagram meets.
+func (f from) asks(addr string) string {
+	return f.at(func() (string, error) {
+		c, err := net.Dial("udp", addr) //nolint:noctx // does not wait
+		if err != nil {
+			return "", err
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+		buf := make([]byte, 16)
+		if _, err = c.Write([]byte("x")); err == nil {
+			_, err = c.Read(buf)
+		}
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return "refused", nil
+		case err != nil:
+			return err.Error(), nil
+		}
+		return "open", nil
+	})
+}
+
+func (f from) at(ask func() (string, error)) string {
+	var out string
+	var err error
+	if f == "" {
+		out, err = ask()
+	} else {
+		out, err = sandbox.At(string(f), ask)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return out
+}
+
+// fenceWorld is the node with a pod and a neighbour on its network, each in a
+// namespace; the pod serves 8080 on TCP and UDP.
+func fenceWorld(t *testing.T) (outside, pod from) {
+	t.Helper()
+	outPath, podPath := sandbox.Namespace(t, "outside"), sandbox.Namespace(t, "pod")
+	sandbox.Run(t, `
+ip link add lan type veth peer name eth0 netns outside
+ip address add 10.9.0.1/24 dev lan
+ip -6 address add fd09::1/64 dev lan nodad
+ip link set lan up
+ip -n outside address add 10.9.0.2/24 dev eth0
+ip -n outside -6 address add fd09::2/64 dev eth0 nodad
+ip -n outside link set eth0 up
+ip -n outside link set lo up
+ip -n outside route add default via 10.9.0.1
+ip link add cable type veth peer name eth0 netns pod
+ip address add 10.42.1.254/24 dev cable
+ip -6 address add fd42::fe/64 dev cable nodad
+ip link set cable up
+ip -n pod address add 10.42.1.1/24 dev eth0
+ip -n pod -6 address add fd42::1/64 dev eth0 nodad
+ip -n pod link set eth0 up
+ip -n pod link set lo up
+ip -n pod route add default via 10.42.1.254
+ip -n pod -6 route add default via fd42::fe
+sysctl -qw net.ipv4.ip_forward=1
+`)
+	t.Cleanup(func() { sandbox.Run(t, "ip link delete lan\nip link delete cable") })
+	sandbox.Echo(t, podPath, "0.0.0.0:8080")
+	return from(outPath), from(podPath)
+}
+
+// fencedShop makes a NodePort Service of the pod.
+func fencedShop(t *testing.T, namespace string) {
+	t.Helper()
+	shop(t, namespace, "till", []string{node}, "nodeport.openyurt.io/listen", "shop-b")
+	patchTill(t, namespace, `{"spec":{"type":"NodePort","ports":[{"name":"web","port":80,"nodePort":30080,"protocol":"TCP"},
+		{"name":"udp","port":81,"nodePort":30081,"protocol":"UDP"}]}}`)
+	s := slice("till", []string{node})
+	name, port, proto := "udp", int32(8080), corev1.ProtocolUDP
+	s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: &name, Port: &port, Protocol: &proto})
+	if _, err := admin(t).DiscoveryV1().EndpointSlices(namespace).Update(t.Context(), s, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// onDisk reports whether a Store has written its Services to dir.
+func onDisk(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "services.truth"))
+	return err == nil
+}
+
+func patchTill(t *testing.T, namespace, patch string) {
+	t.Helper()
+	if !json.Valid([]byte(patch)) {
+		t.Fatal(patch)
+	}
+	if _, err := admin(t).CoreV1().Services(namespace).Patch(t.Context(), "till", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func listen(value string) string {
+	return fmt.Sprintf(`{"metadata":{"annotations":{"nodeport.openyurt.io/listen":%q}}}`, value)
+}
+
+// soon is eventually, but for what is promised within a second.
+func soon(t *testing.T, what string, check func() error) {
+	t.Helper()
+	begun := time.Now()
+	eventually(t, check)
+	if took := time.Since(begun); took > promised {
+		t.Errorf("%s: took %v", what, took)
+	} else {
+		t.Logf("%s: %v", what, took.Round(time.Millisecond))
+	}
+}
+
+// TestFenceInNFTables: beside a real kube-proxy that reads from the API server
+// and writes its NodePort rules, in both of its modes.
+func TestFenceInNFTables(t *testing.T) {
+	for _, mode := range []string{"nftables", "iptables"} {
+		t.Run(mode, func(t *testing.T) { fenceBeside(t, mode) })
+	}
+}
+
+func fenceBeside(t *testing.T, mode string) {
+	outside, pod := fenceWorld(t)
+	namespace := "fenced-" + mode
+	account(t, namespace, false)
+	fencedShop(t, namespace)
+	ownNode(t)
+	cfg := rest.CopyConfig(server.Config)
+	cfg.BearerToken = proxier(t)
+	runProxyIn(t, mode, kubeconfig(t, &rest.Config{Host: cfg.Host, BearerToken: cfg.BearerToken, TLSClientConfig: rest.TLSClientConfig{CAFile: cfg.CAFile, CAData: cfg.CAData}}))
+	svc, err := admin(t).CoreV1().Services(namespace).Get(t.Context(), "till", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clusterIP := net.JoinHostPort(svc.Spec.ClusterIP, "80")
+	all := func(want string) func() error {
+		return func() error {
+			for name, f := range map[string]from{"outside": outside, "the node": "", "a pod": pod} {
+				if got := f.calls("10.9.0.1:30080"); got != want {
+					return fmt.Errorf("from %s: TCP NodePort %s, want %s", name, got, want)
+				}
+				if got := f.asks("10.9.0.1:30081"); got != want {
+					return fmt.Errorf("from %s: UDP NodePort %s, want %s", name, got, want)
+				}
+			}
+			return nil
+		}
+	}
+	eventually(t, all("open")) // without a fence
+	others := foreign(t)
+
+	dir := t.TempDir()
+	f := &fencer{pool: "shop-a", on: true}
+	line := newLine(t)
+	cfg = rest.CopyConfig(server.Config)
+	cfg.Host = line.host
+	stop := f.begin(t, cfg, dir)
+	eventually(t, all("refused"))
+	for name, f := range map[string]from{"the node": "", "a pod": pod, "outside": outside} {
+		if got := f.calls(clusterIP); got != "open" {
+			t.Errorf("from %s: ClusterIP %s", name, got)
+		}
+	}
+	if now := foreign(t); now != others {
+		t.Errorf("other tables changed\n%s\n%s", others, now)
+	}
+
+	patchTill(t, namespace, listen("shop-a"))
+	soon(t, "opened by annotation", all("open"))
+	patchTill(t, namespace, listen("-shop-a,*"))
+	soon(t, "closed by annotation", all("refused"))
+	f.set("shop-c", true)
+	soon(t, "opened by another pool", all("open"))
+	f.set("shop-a", true)
+	soon(t, "closed by another pool", all("refused"))
+	sandbox.Run(t, "nft delete table inet magpie-fence")
+	soon(t, "repaired", all("refused"))
+
+	eventually(t, func() error { // written, for the start without a line
+		if !onDisk(dir) {
+			return errors.New("services are not on disk")
+		}
+		return nil
+	})
+	stop()
+	line.cut()
+	if err := all("refused")(); err != nil {
+		t.Errorf("while no agent runs: %v", err)
+	}
+	stop = f.begin(t, cfg, dir)
+	end := time.Now().Add(4 * time.Second) // longer than the API server's silence is waited for
+	for time.Now().Before(end) {
+		if err := all("refused")(); err != nil {
+			t.Fatalf("restarted without a line: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	sandbox.Run(t, "nft delete table inet magpie-fence")
+	soon(t, "repaired without a line", all("refused"))
+	f.set("shop-a", false)
+	soon(t, "switched off", all("open"))
+	if out, err := exec.CommandContext(t.Context(), "nft", "list", "table", "inet", "magpie-fence").CombinedOutput(); err == nil {
+		t.Errorf("switched off, the table is still there: %s", out)
+	}
+	stop()
+}
+
+// foreign are the names of all tables but ours.
+func foreign(t *testing.T) string {
+	t.Helper()
+	var out []string
+	for l := range strings.Lines(sandbox.Run(t, "nft list tables")) {
+		if !strings.Contains(l, topology.Table) {
+			out = append(out, l)
+		}
+	}
+	return strings.Join(out, "")
+}
+
+// TestFenceAtTheNode: whoever listens, a closed port answers as one on which
+// nobody does, in both families; all else of the node goes on.
+func TestFenceAtTheNode(t *testing.T) {
+	outside, pod := fenceWorld(t)
+	sandbox.Run(t, "ip address add 10.96.0.7/32 dev lan") // a ClusterIP, as IPVS has it
+	for _, addr := range []string{":30080", ":30082"} {
+		sandbox.Echo(t, "/proc/self/ns/net", addr)
+	}
+	host, err := kernel.Open(kernel.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	world := host.Own(topology.Owner)
+	apply := func(want plan.Plan) (steps int) {
+		t.Helper()
+		have, err := world.Observe(t.Context())
+		if err == nil {
+			steps, err = world.Apply(t.Context(), have, want)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return steps
+	}
+	f := &fencer{pool: "shop-a", on: true}
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"nodeport.openyurt.io/listen": "shop-b"}}}
+	svc.Spec.ClusterIPs = []string{"10.96.0.7"}
+	svc.Spec.Ports = []corev1.ServicePort{
+		{Port: 30080, NodePort: 30080}, {Protocol: "UDP", Port: 1, NodePort: 30080}, {Protocol: "SCTP", Port: 2, NodePort: 30080},
+	}
+	want := topology.Close(f.view(), []*corev1.Service{svc})
+	check := func(closed string) {
+		t.Helper()
+		for name, f := range map[string]from{"outside": outside, "the node": "", "a pod": pod} {
+			addrs := map[string]string{
+				"10.9.0.1:30080": closed, "10.42.1.254:30080": closed, "[fd09::1]:30080": closed,
+				"10.9.0.1:30082": "open", "[fd09::1]:30082": "open",
+			}
+			if name == "the node" {
+				addrs["127.0.0.1:30080"], addrs["[::1]:30080"] = closed, closed
+			}
+			if name == "a pod" {
+				delete(addrs, "[fd09::1]:30080")
+				delete(addrs, "[fd09::1]:30082")
+				addrs["[fd42::fe]:30080"] = closed
+			}
+			for addr, want := range addrs {
+				if got := f.calls(addr); got != want {
+					t.Errorf("TCP from %s to %s: %s, want %s", name, addr, got, want)
+				}
+				if got := f.asks(addr); got != want {
+					t.Errorf("UDP from %s to %s: %s, want %s", name, addr, got, want)
+				}
+			}
+			if got := f.calls("10.96.0.7:30080"); got != "open" {
+				t.Errorf("from %s: ClusterIP of that number: %s", name, got)
+			}
+		}
+	}
+	check("open")
+	if steps := apply(want); steps == 0 {
+		t.Fatal("nothing was written")
+	}
+	if steps := apply(want); steps != 0 {
+		t.Errorf("a second time: %d steps", steps)
+	}
+	check("refused")
+	// A flow of the node's own that has come by the number of a closed port.
+	if err := callFrom(t, 30080, "10.9.0.2:7777", string(outside)); err != nil {
+		t.Errorf("an answer is taken for a call: %v", err)
+	}
+	apply(plan.Plan{})
+	check("open")
+}
+
+// callFrom calls addr in the namespace there from a port of the node itself.
+func callFrom(t *testing.T, port int, addr, there string) error {
+	t.Helper()
+	sandbox.Echo(t, there, addr)
+	d := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: 2 * time.Second, Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })
+	}}
+	c, err := d.DialContext(t.Context(), "tcp4", addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+	buf := make([]byte, 1)
+	if _, err = c.Write([]byte("x")); err == nil {
+		_, err = c.Read(buf)
+	}
+	return err
+}
+
+// TestFenceFlapping: a Service that changes a hundred times a second costs
+// bounded work, and what it says last holds within a second.
+func TestFenceFlapping(t *testing.T) {
+	f := &fencer{pool: "shop-a", on: true}
+	account(t, "flapping", false)
+	shop(t, "flapping", "till", nil, "nodeport.openyurt.io/listen", "shop-b")
+	patchTill(t, "flapping", `{"spec":{"type":"NodePort","ports":[{"name":"web","port":80,"nodePort":30090,"protocol":"TCP"}]}}`)
+	f.begin(t, server.Config, t.TempDir())
+	closed := func(want bool) func() error {
+		return func() error {
+			out, err := exec.CommandContext(t.Context(), "nft", "list", "set", "inet", "magpie-fence", "closed").CombinedOutput()
+			if got := strings.Contains(string(out), "30090"); err != nil || got != want {
+				return fmt.Errorf("closed: %v, want %v: %w", got, want, err)
+			}
+			return nil
+		}
+	}
+	eventually(t, closed(true))
+	f.rounds.Store(0)
+	begun := time.Now()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	changes := 0
+	for ; time.Since(begun) < 3*time.Second; changes++ {
+		<-tick.C
+		patchTill(t, "flapping", listen([]string{"shop-a", "shop-b"}[changes%2]))
+	}
+	took := time.Since(begun)
+	rounds := f.rounds.Load()
+	t.Logf("%d changes in %v: %d rounds", changes, took.Round(time.Millisecond), rounds)
+	if most := int64(took/(50*time.Millisecond)) + 2; rounds > most {
+		t.Errorf("%d rounds, at most %d are allowed", rounds, most)
+	}
+	patchTill(t, "flapping", listen("shop-a"))
+	soon(t, "the last word", closed(false))
+}
