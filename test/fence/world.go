@@ -18,53 +18,54 @@ type From string
 
 // Calls returns what a TCP call meets: "open", "refused" (a reset) or an error.
 func (f From) Calls(addr string) string {
-	ask := func() (string, error) {
-		c, err := (&net.Dialer{Timeout: 2 * time.Second}).Dial("tcp", addr) //nolint:noctx // ends by its timeout
-		switch {
-		case errors.Is(err, syscall.ECONNREFUSED):
-			return "refused", nil
-		case err != nil:
-			return err.Error(), nil
+	return f.at(func() string {
+		c, err := (&net.Dialer{Timeout: 2 * time.Second}).Dial("tcp", addr)
+		if err == nil {
+			c.Close()
 		}
-		return "open", c.Close()
-	}
-	return f.at(ask)
+		return met(err)
+	})
 }
 
 // Asks returns what a UDP datagram meets: also "not permitted", which only a
 // sender on the node itself is told.
 func (f From) Asks(addr string) string {
-	return f.at(func() (string, error) {
+	return f.at(func() string {
 		c, err := net.Dial("udp", addr) //nolint:noctx // does not wait
 		if err != nil {
-			return "", err
+			return met(err)
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
-		buf := make([]byte, 16)
-		if _, err = c.Write([]byte("x")); err == nil {
-			_, err = c.Read(buf)
+		err = c.SetDeadline(time.Now().Add(2 * time.Second))
+		if err == nil {
+			_, err = c.Write([]byte("x"))
 		}
-		switch {
-		case errors.Is(err, syscall.ECONNREFUSED):
-			return "refused", nil
-		case errors.Is(err, syscall.EPERM):
-			return "not permitted", nil
-		case err != nil:
-			return err.Error(), nil
+		if err == nil {
+			_, err = c.Read(make([]byte, 16))
 		}
-		return "open", nil
+		return met(err)
 	})
 }
 
-func (f From) at(ask func() (string, error)) string {
-	var out string
-	var err error
-	if f == "" {
-		out, err = ask()
-	} else {
-		out, err = sandbox.At(string(f), ask)
+// met says what a caller has met, by what its socket returns.
+func met(err error) string {
+	switch {
+	case err == nil:
+		return "open"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, syscall.EPERM):
+		return "not permitted"
+	default:
+		return err.Error()
 	}
+}
+
+func (f From) at(ask func() string) string {
+	if f == "" {
+		return ask()
+	}
+	out, err := sandbox.At(string(f), func() (string, error) { return ask(), nil })
 	if err != nil {
 		return err.Error()
 	}

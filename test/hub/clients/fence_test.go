@@ -168,6 +168,7 @@ func TestFenceInNFTables(t *testing.T) {
 }
 
 func fenceBeside(t *testing.T, mode string) {
+	t.Helper()
 	outside, pod := fence.World(t)
 	namespace := "fenced-" + mode
 	account(t, namespace, false)
