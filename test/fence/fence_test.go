@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/test/fence"
@@ -49,10 +48,7 @@ func TestFenceAtTheNode(t *testing.T) {
 		}
 		return steps
 	}
-	view := fleet.View{
-		Self: fleet.Self{Node: "a-1"}, Settings: fleet.Settings{Fence: true},
-		Domains: []fleet.Domain{{Nodes: []fleet.Node{{Name: "a-1", Pool: "shop-a"}}}},
-	}
+	view := fence.NewFencer("shop-a").View()
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"nodeport.openyurt.io/listen": "shop-b"}}}
 	svc.Spec.ClusterIPs = []string{"10.96.0.7"}
 	svc.Spec.Ports = []corev1.ServicePort{

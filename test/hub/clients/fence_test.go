@@ -3,18 +3,14 @@
 package clients_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,11 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
-	"github.com/magpie-edge/magpie/fleet"
-	"github.com/magpie-edge/magpie/hub"
-	"github.com/magpie-edge/magpie/internal/reconcile"
-	"github.com/magpie-edge/magpie/kernel"
-	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/test/fence"
 	"github.com/magpie-edge/magpie/test/sandbox"
 	"github.com/magpie-edge/magpie/topology"
@@ -36,82 +27,6 @@ import (
 
 // promised is within what time a change or a repair takes effect.
 const promised = time.Second
-
-// fencer is the fence of the node: the agent's loop over a Store of its own.
-type fencer struct {
-	mu   sync.Mutex
-	pool string
-	on   bool
-	wake chan struct{}
-
-	rounds atomic.Int64
-}
-
-func (f *fencer) ring() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-}
-
-// set says in which pool the node is and whether there is a fence.
-func (f *fencer) set(pool string, on bool) {
-	f.mu.Lock()
-	f.pool, f.on = pool, on
-	f.mu.Unlock()
-	f.ring()
-}
-
-func (f *fencer) view() fleet.View {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return fleet.View{
-		Self: fleet.Self{Node: node}, Settings: fleet.Settings{Fence: f.on},
-		Domains: []fleet.Domain{{Nodes: []fleet.Node{{Name: node, Pool: f.pool}}}},
-	}
-}
-
-// fenced is what the loop reads.
-type fenced struct {
-	view     fleet.View
-	services []*corev1.Service
-}
-
-// begin runs the loop over Services read by cfg and kept in dir.
-func (f *fencer) begin(t *testing.T, cfg *rest.Config, dir string) (stop func()) {
-	t.Helper()
-	quiet := slog.New(slog.DiscardHandler)
-	f.wake = make(chan struct{}, 1)
-	store := hub.New(hub.Options{Node: node, Config: cfg, Log: quiet, Now: time.Now, Dir: dir, Cluster: "lab", Changed: f.ring})
-	host, err := kernel.Open(kernel.Options{Log: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &reconcile.Loop[fenced, plan.Plan]{
-		Name: "fence", Gap: 50 * time.Millisecond, Every: 30 * time.Second, Wake: f.wake, World: host.Own(topology.Owner),
-		Read: func() (fenced, error) {
-			services, err := store.Services()
-			if errors.Is(err, hub.ErrNotReady) {
-				err = reconcile.ErrNotReady
-			}
-			return fenced{f.view(), services}, err
-		},
-		Desire: func(in fenced) (plan.Plan, error) { return topology.Close(in.view, in.services), nil },
-		Report: func(reconcile.Round) { f.rounds.Add(1) },
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var all sync.WaitGroup
-	all.Go(func() { _ = store.Run(ctx) })
-	all.Go(func() { _ = l.Run(ctx) })
-	all.Go(func() {
-		for range host.Watch(ctx) {
-			f.ring()
-		}
-	})
-	stop = sync.OnceFunc(func() { cancel(); all.Wait(); host.Close() })
-	t.Cleanup(stop)
-	return stop
-}
 
 // fencedShop makes a NodePort Service of the pod.
 func fencedShop(t *testing.T, namespace string) {
@@ -203,11 +118,11 @@ func fenceBeside(t *testing.T, mode string) {
 	others := foreign(t)
 
 	dir := t.TempDir()
-	f := &fencer{pool: "shop-a", on: true}
+	f := fence.NewFencer("shop-a")
 	line := newLine(t)
 	cfg = rest.CopyConfig(server.Config)
 	cfg.Host = line.host
-	stop := f.begin(t, cfg, dir)
+	_, stop := f.Begin(t, cfg, dir)
 	eventually(t, all("refused"))
 	for name, f := range map[string]fence.From{"the node": "", "a pod": pod, "outside": outside} {
 		if got := f.Calls(clusterIP); got != "open" {
@@ -222,9 +137,9 @@ func fenceBeside(t *testing.T, mode string) {
 	soon(t, "opened by annotation", all("open"))
 	patchTill(t, namespace, listen("-shop-a,*"))
 	soon(t, "closed by annotation", all("refused"))
-	f.set("shop-c", true)
+	f.Set("shop-c", true)
 	soon(t, "opened by another pool", all("open"))
-	f.set("shop-a", true)
+	f.Set("shop-a", true)
 	soon(t, "closed by another pool", all("refused"))
 	sandbox.Run(t, "nft delete table inet magpie-fence")
 	soon(t, "repaired", all("refused"))
@@ -240,7 +155,7 @@ func fenceBeside(t *testing.T, mode string) {
 	if err := all("refused")(); err != nil {
 		t.Errorf("while no agent runs: %v", err)
 	}
-	stop = f.begin(t, cfg, dir)
+	_, stop = f.Begin(t, cfg, dir)
 	end := time.Now().Add(4 * time.Second) // longer than the API server's silence is waited for
 	for time.Now().Before(end) {
 		if err := all("refused")(); err != nil {
@@ -250,7 +165,7 @@ func fenceBeside(t *testing.T, mode string) {
 	}
 	sandbox.Run(t, "nft delete table inet magpie-fence")
 	soon(t, "repaired without a line", all("refused"))
-	f.set("shop-a", false)
+	f.Set("shop-a", false)
 	soon(t, "switched off", all("open"))
 	if out, err := exec.CommandContext(t.Context(), "nft", "list", "table", "inet", "magpie-fence").CombinedOutput(); err == nil {
 		t.Errorf("switched off, the table is still there: %s", out)
@@ -273,11 +188,11 @@ func foreign(t *testing.T) string {
 // TestFenceFlapping: a Service that changes a hundred times a second costs
 // bounded work, and what it says last holds within a second.
 func TestFenceFlapping(t *testing.T) {
-	f := &fencer{pool: "shop-a", on: true}
+	f := fence.NewFencer("shop-a")
 	account(t, "flapping", false)
 	shop(t, "flapping", "till", nil, "nodeport.openyurt.io/listen", "shop-b")
 	patchTill(t, "flapping", `{"spec":{"type":"NodePort","ports":[{"name":"web","port":80,"nodePort":30090,"protocol":"TCP"}]}}`)
-	f.begin(t, server.Config, t.TempDir())
+	f.Begin(t, server.Config, t.TempDir())
 	closed := func(want bool) func() error {
 		return func() error {
 			out, err := exec.CommandContext(t.Context(), "nft", "list", "set", "inet", "magpie-fence", "closed").CombinedOutput()
@@ -288,7 +203,7 @@ func TestFenceFlapping(t *testing.T) {
 		}
 	}
 	eventually(t, closed(true))
-	f.rounds.Store(0)
+	f.Rounds.Store(0)
 	begun := time.Now()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -298,7 +213,7 @@ func TestFenceFlapping(t *testing.T) {
 		patchTill(t, "flapping", listen([]string{"shop-a", "shop-b"}[changes%2]))
 	}
 	took := time.Since(begun)
-	rounds := f.rounds.Load()
+	rounds := f.Rounds.Load()
 	t.Logf("%d changes in %v: %d rounds", changes, took.Round(time.Millisecond), rounds)
 	if most := int64(took/(50*time.Millisecond)) + 2; rounds > most {
 		t.Errorf("%d rounds, at most %d are allowed", rounds, most)
