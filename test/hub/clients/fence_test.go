@@ -84,6 +84,7 @@ func TestFenceInNFTables(t *testing.T) {
 
 func fenceBeside(t *testing.T, mode string) {
 	t.Helper()
+	t.Cleanup(func() { sandbox.Run(t, "nft flush ruleset") }) // kube-proxy leaves its rules
 	outside, pod := fence.World(t)
 	namespace := "fenced-" + mode
 	account(t, namespace, false)
@@ -188,6 +189,7 @@ func foreign(t *testing.T) string {
 // TestFenceFlapping: a Service that changes a hundred times a second costs
 // bounded work, and what it says last holds within a second.
 func TestFenceFlapping(t *testing.T) {
+	t.Cleanup(func() { sandbox.Run(t, "nft flush ruleset") })
 	f := fence.NewFencer("shop-a")
 	account(t, "flapping", false)
 	shop(t, "flapping", "till", nil, "nodeport.openyurt.io/listen", "shop-b")
