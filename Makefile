@@ -15,7 +15,7 @@ LDFLAGS := -s -w -X github.com/magpie-edge/magpie/internal/version.set=$(VERSION
 # tests do. NS makes network namespaces of its own (one package at a time: some
 # wait for real clocks), API runs an etcd and a kube-apiserver of its own, E2E
 # runs on a lab. Their results depend on more than files, so none is cached.
-NS  := kernel cni nodepool/join tunnel/wire cmd/magpiectl/probe test/interop test/walks test/lab/machine test/lab/world test/bench
+NS  := kernel cni nodepool/join tunnel/wire cmd/magpiectl/probe test/interop test/walks test/fence test/lab/machine test/lab/world test/bench
 API := cluster cmd/magpie-manager test/chart test/hub test/join test/tunnel
 E2E := test/e2e test/lab
 

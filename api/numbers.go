@@ -90,6 +90,7 @@ const (
 	ProtoMesh   = 203
 	ProtoRouted = 204
 	ProtoHub    = 205
+	ProtoFence  = 206
 )
 
 // Routing tables and rule priorities reserved for us. The first version keeps

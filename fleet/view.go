@@ -40,6 +40,8 @@ type Settings struct {
 	Links bool `json:"links"`
 	// Hub is true where the node's hub is to be reached by pods.
 	Hub bool `json:"hub,omitempty"`
+	// Fence is true where NodePorts are closed in nftables.
+	Fence bool `json:"fence,omitempty"`
 }
 
 // Self is what a node knows about itself from its own host.

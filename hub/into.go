@@ -97,6 +97,7 @@ func (t target) Replace(list []any, version string) error {
 	defer t.s.unlock()
 	t.heard()
 	t.s.replace(t.sh, objects)
+	t.s.moved = t.s.moved || t.sh.kind == Services // it may be known only now
 	if t.sh.stale || !t.sh.known {
 		t.sh.stale, t.sh.known = false, true
 		close(t.sh.fresh)

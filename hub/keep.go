@@ -67,6 +67,7 @@ func (s *Store) load(sh *shelf) {
 		return
 	}
 	s.replace(sh, objects)
+	s.moved = s.moved || sh.kind == Services
 	sh.known, sh.stale = true, true
 	s.settle()
 	s.o.Log.Info("api server is silent, going on with what is on disk", "kind", sh.kind.Resource, "objects", len(objects))

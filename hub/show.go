@@ -37,6 +37,7 @@ func (s *Store) put(sh *shelf, o Object) {
 	}
 	s.show(sh, e)
 	if svc, ok := o.(*corev1.Service); ok {
+		s.moved = true
 		s.reached(was, svc)
 	}
 }
@@ -52,6 +53,7 @@ func (s *Store) drop(sh *shelf, k key) {
 	s.show(sh, e)
 	delete(sh.objects, k)
 	if sh.kind == Services {
+		s.moved = true
 		s.followers(k)
 	}
 }

@@ -55,6 +55,9 @@ type Options struct {
 	// Note, which may be nil, is called for a Service whose topology annotation
 	// says nothing known, once for each value. It must return soon.
 	Note func(*corev1.Service, plan.Note)
+	// Changed, which may be nil, is called when Services would return something
+	// else than before, perhaps once for several changes. It must return at once.
+	Changed func()
 }
 
 // Store keeps the truth and what is shown of it. All methods may be called at
@@ -78,6 +81,7 @@ type Store struct {
 	notes  []noted // for Options.Note when mu is free
 	// doubting is set while reconsider will be called.
 	doubting bool
+	moved  bool    // a Service has changed: for Options.Changed when mu is free
 }
 
 // noted is a note on a Service.
@@ -109,9 +113,12 @@ func (s *Store) unlock() {
 	for _, sh := range s.shelves {
 		sh.journal.ring()
 	}
-	notes := s.notes
-	s.notes = nil
+	notes, moved := s.notes, s.moved
+	s.notes, s.moved = nil, false
 	s.mu.Unlock()
+	if moved && s.o.Changed != nil {
+		s.o.Changed()
+	}
 	for _, n := range notes {
 		s.o.Note(n.service, n.note)
 	}
@@ -124,17 +131,43 @@ func (s *Store) reading(k Kind) (*shelf, error) {
 	if sh == nil {
 		return nil, fmt.Errorf("kind %s is not kept", k.Name)
 	}
-	if !sh.wanted {
-		sh.wanted = true
-		select {
-		case s.wake <- struct{}{}:
-		default: // Run has not looked since the last one
-		}
-	}
+	s.want(sh)
 	if !sh.isReady {
 		return sh, fmt.Errorf("%s: %w", k.Resource, ErrNotReady)
 	}
 	return sh, nil
+}
+
+// want sees to it that somebody fills the shelf. s.mu is held.
+func (s *Store) want(sh *shelf) {
+	if sh.wanted {
+		return
+	}
+	sh.wanted = true
+	select {
+	case s.wake <- struct{}{}:
+	default: // Run has not looked since the last one
+	}
+}
+
+// Services returns all Services as the API server has them, fenced by nobody,
+// sorted by namespace and name; ErrNotReady while nothing is known of them,
+// neither from the API server nor from disk. They must not be changed.
+func (s *Store) Services() ([]*corev1.Service, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sh := s.shelves[Services]
+	s.want(sh)
+	if !sh.known {
+		return nil, fmt.Errorf("%s: %w", Services.Resource, ErrNotReady)
+	}
+	out := make([]*corev1.Service, 0, len(sh.objects))
+	for _, o := range sh.truths() {
+		if svc, ok := o.(*corev1.Service); ok {
+			out = append(out, svc)
+		}
+	}
+	return out, nil
 }
 
 // List returns everything of a kind, sorted by namespace and name, and the

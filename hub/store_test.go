@@ -64,6 +64,56 @@ func TestUnknownIsNotOpen(t *testing.T) {
 	same(t, "nodes", []string{"a-1"}, seen(t, s, hub.Nodes)) // no filter, no question
 }
 
+// TestServices: they are known as soon as a list is, wherever the node is, with
+// the NodePorts that are fenced; whoever must know hears of each change, also of
+// one that no reader is shown.
+func TestServices(t *testing.T) {
+	o, heard := options(), 0
+	o.Changed = func() { heard++ }
+	s := hub.New(o)
+	if _, err := s.Services(); !errors.Is(err, hub.ErrNotReady) {
+		t.Fatalf("before the first list: %v", err)
+	}
+	ports := func() (out []int32) {
+		services, err := s.Services()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, svc := range services {
+			out = append(out, svc.Spec.Ports[0].NodePort)
+		}
+		return out
+	}
+	step := func(what string, do func()) {
+		t.Helper()
+		before := heard
+		do()
+		if heard != before+1 {
+			t.Errorf("%s: heard %d times", what, heard-before)
+		}
+	}
+	step("an empty list", func() { replace(t, s, hub.Services) })
+	same(t, "none", []int32(nil), ports())
+	fenced := service("till", "nodeport.openyurt.io/listen", "shop-b")
+	step("a list", func() { replace(t, s, hub.Services, fenced) })
+	s.Place(shops().place("a-1"))
+	same(t, "fenced", []int32{30080}, ports())
+	moved := fenced.DeepCopy()
+	moved.Spec.Ports[0].NodePort = 30081
+	step("another NodePort", func() {
+		if err := s.Into(hub.Services).Update(moved); err != nil {
+			t.Fatal(err)
+		}
+	})
+	same(t, "moved", []int32{30081}, ports())
+	step("deleted", func() {
+		if err := s.Into(hub.Services).Delete(moved); err != nil {
+			t.Fatal(err)
+		}
+	})
+	same(t, "gone", []int32(nil), ports())
+}
+
 // TestShown is what Pin and Fence make of a few Services, and of slices whose
 // Service is not there.
 func TestShown(t *testing.T) {

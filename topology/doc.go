@@ -15,6 +15,9 @@
 //	                             kubernetes.io/zone         the same as nodepool
 //	nodeport.openyurt.io/listen  "np1, -np2, *"             pools that open the NodePort
 //
+// Close is Fence for a node whose kube-proxy does not read through the hub: the
+// same NodePorts, closed in nftables before kube-proxy sees a packet to them.
+//
 // # Why this way
 //
 // Both are functions of the object, the annotation and where the reader stands,

@@ -8,12 +8,14 @@ type Values struct {
 	Global map[string]any `json:"global"`
 	Image  Image          `json:"image"`
 	// APIServer is where agents and manager reach the Kubernetes API.
-	APIServer         APIServer         `json:"apiServer"`
-	Network           Network           `json:"network"`
-	Agent             Agent             `json:"agent"`
-	Manager           Manager           `json:"manager"`
-	Gateway           Gateway           `json:"gateway"`
-	Hub               Hub               `json:"hub"`
+	APIServer APIServer `json:"apiServer"`
+	Network   Network   `json:"network"`
+	Agent     Agent     `json:"agent"`
+	Manager   Manager   `json:"manager"`
+	Gateway   Gateway   `json:"gateway"`
+	Hub       Hub       `json:"hub"`
+	// +magpie:config=magpie-agent
+	Fence             string            `json:"fence"`
 	AdmissionPolicies AdmissionPolicies `json:"admissionPolicies"`
 	Uninstall         Uninstall         `json:"uninstall"`
 	Monitoring        Monitoring        `json:"monitoring"`

@@ -14,12 +14,15 @@ import (
 	"github.com/magpie-edge/magpie/hub/client"
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
+	"github.com/magpie-edge/magpie/topology"
 	"github.com/magpie-edge/magpie/tunnel/mesh"
 	"github.com/magpie-edge/magpie/vxlan"
 )
 
 // owners are all marks under which this process writes to the kernel.
-func owners() []plan.Owner { return []plan.Owner{cni.Owner, mesh.Owner, vxlan.Owner, client.Owner} }
+func owners() []plan.Owner {
+	return []plan.Owner{cni.Owner, mesh.Owner, vxlan.Owner, client.Owner, topology.Owner}
+}
 
 // cleanup removes what run has made: the conflist first, so that no pod starts
 // on a network that is going away. What is on disk below StateDir stays; it

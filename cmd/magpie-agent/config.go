@@ -67,6 +67,11 @@ type Config struct {
 	Tunnel TunnelConfig `json:"tunnel"`
 	// Hub is the node's own endpoint for Services and their endpoints.
 	Hub HubConfig `json:"hub"`
+	// Fence is what closes the NodePorts that nodeport.openyurt.io/listen does not
+	// open on this node: hub, for a kube-proxy that reads through the hub, or
+	// nftables, for any kube-proxy. nftables needs Linux 5.9.
+	// +kubebuilder:validation:Enum=hub;nftables
+	Fence string `json:"fence"`
 	// LogLevel is debug, info, warn or error.
 	// +kubebuilder:validation:Enum=debug;info;warn;error
 	LogLevel string `json:"logLevel"`
@@ -115,6 +120,12 @@ type HubConfig struct {
 	GraceHours int `json:"graceHours"`
 }
 
+// Values of Config.Fence.
+const (
+	fenceHub      = "hub"
+	fenceNFTables = "nftables"
+)
+
 // Default returns what an empty agent.yaml means.
 func Default() Config {
 	return Config{
@@ -125,6 +136,7 @@ func Default() Config {
 			Enabled: true, Ports: []int{api.PortKubelet}, Streams: 1000, DialsPerSecond: 100, BufferedMiB: 64, DrainSeconds: 5,
 		},
 		Hub:      HubConfig{GraceHours: int(access.DefaultGrace / time.Hour)},
+		Fence:    fenceHub,
 		LogLevel: "info",
 	}
 }
@@ -194,6 +206,9 @@ func (c Config) Validate() error {
 	}
 	c.Tunnel.validate(bad, between)
 	between("hub.graceHours", c.Hub.GraceHours, 0, 720)
+	if c.Fence != fenceHub && c.Fence != fenceNFTables {
+		bad("fence: %q is not %s or %s", c.Fence, fenceHub, fenceNFTables)
+	}
 	if _, err := c.level(); err != nil {
 		bad("logLevel: %q is not debug, info, warn or error", c.LogLevel)
 	}
@@ -245,6 +260,7 @@ func (c Config) settings() fleet.Settings {
 		NonMasquerade: prefixes(c.NonMasquerade),
 		VNI:           c.VNI, Port: c.Port, MTU: c.MTU,
 		Hub:   c.Hub.Enabled,
+		Fence: c.Fence == fenceNFTables,
 		Links: true, // the manager empties the gateways when raven-cfg turns links off
 	}
 }

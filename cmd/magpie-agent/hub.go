@@ -50,6 +50,8 @@ type nodeHub struct {
 	account    *rest.Config
 	listen     []netip.AddrPort
 	grace      time.Duration
+	// changed, which may be nil, is told when Services change.
+	changed func()
 
 	store  *hub.Store
 	review *access.Reviewer
@@ -72,7 +74,7 @@ func (a *agent) openHub() error {
 		node: a.node, log: a.log.With("loop", "hub"), view: a.source.Read,
 		conditions: a.vitals.conditions, dir: dir,
 		state:   filepath.Join(a.config.StateDir, filepath.Base(api.DirHubState)),
-		account: a.account, listen: hubPorts(), grace: a.config.Hub.grace(),
+		account: a.account, listen: hubPorts(), grace: a.config.Hub.grace(), changed: a.fence.changed,
 	})
 	if err != nil {
 		return err
@@ -124,7 +126,7 @@ func newHub(h *nodeHub) (*nodeHub, error) {
 		return nil, err
 	}
 	h.store = hub.New(hub.Options{
-		Node: h.node, Config: h.account, Log: h.log, Now: now, Dir: h.state, Cluster: name, Note: h.warner.warn,
+		Node: h.node, Config: h.account, Log: h.log, Now: now, Dir: h.state, Cluster: name, Note: h.warner.warn, Changed: h.changed,
 	})
 	h.fail(errors.New("it has not begun to listen"))
 	return h, nil

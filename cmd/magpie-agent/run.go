@@ -80,10 +80,11 @@ type agent struct {
 	tunnel       *omTunnel
 	certificates *cluster.Certificates
 	hub          *nodeHub // nil where it is switched off
+	fence        fence
 }
 
 func (a *agent) run(ctx context.Context) error {
-	a.vitals = newVitals(a.log, "vxlan", "mesh", "cni", "hub")
+	a.vitals = newVitals(a.log, "vxlan", "mesh", "cni", "hub", "fence")
 	a.source = &source{
 		objects: a.api.Objects, host: a.lookAround, settings: a.config.settings(),
 		path: filepath.Join(a.config.StateDir, filepath.Base(api.FileView)),
@@ -98,6 +99,9 @@ func (a *agent) run(ctx context.Context) error {
 	if err := a.openHub(); err != nil {
 		return err
 	}
+	if err := a.openFence(); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(f func(context.Context) error) { group.Go(func() error { return f(ctx) }) }
 
@@ -105,10 +109,12 @@ func (a *agent) run(ctx context.Context) error {
 	start(loop(a, "mesh", gap, mesh.Plan, a.host.Own(mesh.Owner)))
 	start(loop(a, "cni", cni.RepairGap, a.pods.Desire, a.pods.World()))
 	start(loop(a, "hub", gap, client.Plan, a.host.Own(client.Owner)))
+	start(a.fenceLoop())
 	start(a.publishLoop())
 
-	looks := a.bell.listen()
+	looks, heard := a.bell.listen(), a.bell.listen()
 	start(func(ctx context.Context) error { a.source.Run(ctx, looks); return nil })
+	start(func(ctx context.Context) error { a.fence.bell.follow(ctx, heard); return nil })
 	start(func(ctx context.Context) error { a.bell.follow(ctx, a.host.Watch(ctx)); return nil })
 	start(func(ctx context.Context) error { a.bell.follow(ctx, a.api.Wake()); return nil })
 	start(a.listen)
@@ -121,6 +127,9 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	if a.hub != nil {
 		start(a.hub.run)
+	}
+	if a.fence.own != nil {
+		start(a.fence.own.Run)
 	}
 	start(func(ctx context.Context) error { return a.vitals.serve(ctx, api.PortAgentHealth) })
 	err := group.Wait()

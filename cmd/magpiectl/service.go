@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
 
 	"github.com/magpie-edge/magpie/cmd/magpiectl/service"
 )
@@ -62,7 +63,7 @@ func serviceInput(ctx context.Context, k kubernetes.Interface, d dynamic.Interfa
 	if !ok {
 		namespace, short = metav1.NamespaceDefault, name
 	}
-	in := service.Input{HubOff: hubOff(ctx, k, d)}
+	in := service.Input{HubOff: hubOff(ctx, k, d), FenceInNFTables: fenceInNFTables(ctx, k)}
 	var err error
 	if in.Service, err = k.CoreV1().Services(namespace).Get(ctx, short, metav1.GetOptions{}); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -80,6 +81,19 @@ func serviceInput(ctx context.Context, k kubernetes.Interface, d dynamic.Interfa
 		return in, err
 	}
 	return in, nil
+}
+
+// fenceInNFTables reads how the agents fence from their ConfigMap. One that
+// cannot be read is none that says so.
+func fenceInNFTables(ctx context.Context, k kubernetes.Interface) bool {
+	maps, err := k.CoreV1().ConfigMaps("").List(ctx, metav1.ListOptions{LabelSelector: agentLabels})
+	if err != nil || len(maps.Items) == 0 {
+		return false
+	}
+	var c struct {
+		Fence string `json:"fence"`
+	}
+	return yaml.Unmarshal([]byte(maps.Items[0].Data["agent.yaml"]), &c) == nil && c.Fence == service.FenceNFTables
 }
 
 func listSlices(ctx context.Context, k kubernetes.Interface, svc *corev1.Service) ([]discoveryv1.EndpointSlice, error) {

@@ -30,6 +30,9 @@ func TestService(t *testing.T) {
 		case strings.HasSuffix(r.URL.Path, "/api/v1/nodes"):
 			fmt.Fprint(w, `{"kind":"NodeList","apiVersion":"v1","metadata":{},"items":[
 				{"metadata":{"name":"a-1","labels":{"apps.openyurt.io/nodepool":"shop-a"}}},{"metadata":{"name":"b-1"}}]}`)
+		case strings.HasSuffix(r.URL.Path, "/api/v1/configmaps"):
+			fmt.Fprint(w, `{"kind":"ConfigMapList","apiVersion":"v1","metadata":{},"items":[{"metadata":{"name":"magpie-agent"},
+				"data":{"agent.yaml":"fence: nftables\n"}}]}`)
 		case strings.Contains(r.URL.Path, "/nodepools"):
 			http.NotFound(w, r)
 		default:
@@ -46,6 +49,9 @@ func TestService(t *testing.T) {
 	}
 	if asked != "kubernetes.io/service-name=web" {
 		t.Errorf("asked for slices with %q", asked)
+	}
+	if r.Fence.By != service.FenceNFTables {
+		t.Errorf("the fence is said to be by %s", r.Fence.By)
 	}
 	if r.Hub.On || !strings.Contains(r.Hub.Why, "no kube-proxy") || r.Pin.Reach != "pool" || len(r.Pools) != 2 || r.Nodes[0].Ready != 1 || r.Nodes[1].Ready != 0 {
 		t.Errorf("%+v", r)

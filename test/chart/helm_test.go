@@ -154,7 +154,7 @@ func TestBinariesTakeTheConfig(t *testing.T) {
 			"--set", "gateway.logLevel=warn", "--set", "gateway.sni.enabled=true", "--set", "gateway.sni.sources={10.0.0.0/8}",
 			"--set", "gateway.connect.clientCA=PEM", "--set", "gateway.http.kubeletCA=PEM", "--set", "gateway.deny={10.1.0.0/16}",
 			"--set", "gateway.nodePorts={10250,9100}", "--set", "gateway.drainSeconds=5",
-			"--set", "hub.enabled=true", "--set", "hub.graceHours=0",
+			"--set", "hub.enabled=true", "--set", "hub.graceHours=0", "--set", "fence=nftables",
 		},
 	}
 	binaries := map[string]string{"magpie-agent": "no node name", "magpie-manager": "read the pod's account", "magpie-gateway": "read the pod's account"}

@@ -25,6 +25,9 @@ type Input struct {
 	Pools   []poolsv1beta2.NodePool
 	// HubOff is why the nodes' readers do not go through a hub; "" if they do.
 	HubOff string
+	// FenceInNFTables is true if the agents close NodePorts in nftables, whatever
+	// kube-proxy reads.
+	FenceInNFTables bool
 }
 
 // Build says for each node and pool what it sees.
@@ -34,7 +37,7 @@ func Build(in Input) Report {
 	b.r = Report{
 		Problems: []Problem{}, Hints: []string{}, Namespace: svc.Namespace, Name: svc.Name, Type: typeOf(svc),
 		Hub:   Hub{On: in.HubOff == "", Why: cmp.Or(in.HubOff, "kube-proxy and CoreDNS of each node read through its hub")},
-		Fence: Fence{Ports: ports(svc)}, Endpoints: []Endpoint{}, Pools: []Pool{}, Nodes: []Node{},
+		Fence: Fence{By: fenceBy(in), Ports: ports(svc)}, Endpoints: []Endpoint{}, Pools: []Pool{}, Nodes: []Node{},
 	}
 	for _, n := range in.Nodes {
 		b.poolOf[n.Name] = cmp.Or(n.Labels[api.LabelPool], n.Labels[api.LabelPoolACK])
@@ -61,6 +64,18 @@ func typeOf(svc *corev1.Service) string {
 		return "Headless"
 	}
 	return cmp.Or(string(svc.Spec.Type), string(corev1.ServiceTypeClusterIP))
+}
+
+// fenceBy says what closes NodePorts.
+func fenceBy(in Input) string {
+	switch {
+	case in.FenceInNFTables:
+		return FenceNFTables
+	case in.HubOff == "":
+		return FenceHub
+	default:
+		return FenceNone
+	}
 }
 
 // ports are those that Fence would take away.

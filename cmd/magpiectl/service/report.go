@@ -36,7 +36,8 @@ type Problem struct {
 // Hub says whether the nodes' readers see what this report shows.
 type Hub struct {
 	// On is false while kube-proxy and CoreDNS read the API server itself: then
-	// every node uses all endpoints and opens every NodePort.
+	// every node uses all endpoints, and opens every NodePort unless Fence.By is
+	// "nftables".
 	On  bool   `json:"on"`
 	Why string `json:"why"`
 }
@@ -50,8 +51,18 @@ type Pin struct {
 	Why   string `json:"why"`
 }
 
+// Values of Fence.By.
+const (
+	FenceHub      = "hub"
+	FenceNFTables = "nftables"
+	FenceNone     = "none"
+)
+
 // Fence says who opens the Service's NodePorts.
 type Fence struct {
+	// By is what closes them elsewhere: "hub", "nftables", or "none" while nothing
+	// does.
+	By string `json:"by"`
 	// Value of the annotation nodeport.openyurt.io/listen; absent without it.
 	Value *string `json:"value,omitempty"`
 	// Ports are the NodePorts, the one for health checks among them; empty if

@@ -83,6 +83,11 @@ func worlds() map[string]func(in *service.Input) {
 			local := corev1.ServiceInternalTrafficPolicyLocal
 			in.Service.Spec.InternalTrafficPolicy = &local
 		},
+		"nftables": func(in *service.Input) {
+			pin(in, "openyurt.io/nodepool")
+			fence(in, "shop-a")
+			in.FenceInNFTables = true
+		},
 		"unknown": func(in *service.Input) { pin(in, "kubernetes.io/zone, kubernetes.io/hostname"); in.HubOff = "" },
 		"nobody": func(in *service.Input) {
 			in.Slices = nil

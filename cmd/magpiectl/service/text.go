@@ -56,11 +56,19 @@ func (p *printer) head(r Report) {
 	default:
 		p.under("fence", value(api.AnnotationListen, r.Fence.Value)+", NodePort "+strings.Trim(fmt.Sprint(r.Fence.Ports), "[]"))
 	}
+	nftables := r.Fence.By == FenceNFTables
+	if nftables && len(r.Fence.Ports) > 0 {
+		p.under("", "The agents close it in nftables, whatever kube-proxy reads.")
+	}
 	if r.Hub.On {
 		p.under("hub", "on: "+r.Hub.Why)
 	} else {
 		p.under("hub", p.Mark("off", 0, true)+": "+r.Hub.Why)
-		if r.Pin.Reach != "anywhere" || r.Fence.Value != nil && len(r.Fence.Ports) > 0 {
+		fenced := r.Fence.Value != nil && len(r.Fence.Ports) > 0
+		switch {
+		case nftables && r.Pin.Reach != "anywhere":
+			p.under("", "So endpoints are what WOULD be seen. Now kube-proxy and CoreDNS use every endpoint.")
+		case !nftables && (r.Pin.Reach != "anywhere" || fenced):
 			p.under("", "So this is what WOULD hold. Now kube-proxy and CoreDNS use every endpoint, and every node opens every NodePort.")
 		}
 	}

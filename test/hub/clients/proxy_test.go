@@ -76,11 +76,16 @@ func (r *record) Write(b []byte) (int, error) {
 	return r.text.Write(b)
 }
 
-// runProxy runs kube-proxy until stop is called.
+// runProxy runs kube-proxy in nftables mode until stop is called.
 func runProxy(t *testing.T, config string) (stop func()) {
 	t.Helper()
+	return runProxyIn(t, "nftables", config)
+}
+
+func runProxyIn(t *testing.T, mode, config string) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, tool(t, "kube-proxy"), "--hostname-override="+node, "--kubeconfig="+config, "--proxy-mode=nftables",
+	cmd := exec.CommandContext(ctx, tool(t, "kube-proxy"), "--hostname-override="+node, "--kubeconfig="+config, "--proxy-mode="+mode,
 		"--cluster-cidr=10.42.0.0/16", "--conntrack-max-per-core=0", "--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249")
 	out := &record{}
 	cmd.Stdout, cmd.Stderr = out, out
