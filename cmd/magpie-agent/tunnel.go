@@ -28,6 +28,8 @@ type certificates interface {
 	Who() (identity.Who, bool)
 	Trouble() error
 	Changed() <-chan struct{}
+	Now() time.Time
+	ClockOff() time.Duration
 }
 
 // omTunnel is the node's end of the O&M tunnel: it keeps a session with every
@@ -75,7 +77,7 @@ type tunnelConn struct {
 // newTunnel makes the tunnel of one node; run starts it. d needs no more than a
 // name to verify, a proxy and a limit.
 func newTunnel(t *omTunnel, d wire.Dialler) *omTunnel {
-	d.Certificate, d.Roots = t.certs.GetClientCertificate, t.certs.Roots
+	d.Certificate, d.Roots, d.Now = t.certs.GetClientCertificate, t.certs.Roots, t.certs.Now
 	t.wire = &d
 	t.metrics = newTunnelMetrics(t)
 	t.events, t.busy, t.done = make(chan dial.Event, 64), make(chan struct{}, 1), make(chan struct{})

@@ -384,6 +384,13 @@ func TestTunnelConditions(t *testing.T) {
 	eventually(t, 10*time.Second, "it says why", func() bool { return strings.HasPrefix(e.metrics.why(), "tcp: ") })
 	c.start("g1", addr)
 	eventually(t, 20*time.Second, "nothing is wrong", shown())
+	e.certs.ahead.Store(int64(-26 * time.Hour))
+	eventually(t, 10*time.Second, "a wrong clock", func() bool {
+		found := e.conditions.tracker.Shown(later)
+		return shown(health.ClockOff)() && found[0].Detail == "26h0m0s behind the API server's"
+	})
+	e.certs.ahead.Store(0)
+	eventually(t, 10*time.Second, "nothing is wrong any more", shown())
 	registry := prometheus.NewRegistry()
 	e.metrics.register(registry)
 	if got := values(t, registry, "magpie_tunnel_connections"); fmt.Sprint(got) != "map[g1:1]" {
