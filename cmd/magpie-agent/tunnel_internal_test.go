@@ -326,6 +326,9 @@ func TestTunnelThroughNeighbour(t *testing.T) {
 	if via := e.Sessions()[0].Via; via != fmt.Sprint("127.77.0.2:", api.PortTunnelRelay) {
 		t.Errorf("went through %q", via)
 	}
+	eventually(t, 5*time.Second, "the gateway knows", func() bool {
+		return g.sessions.List()[0].Answer.Via == e.Sessions()[0].Via
+	})
 	_ = g.talk(t, "a-1", port).Close()
 	if n := neighbour.relay.Open(); n == 0 {
 		t.Error("the neighbour carries nothing")

@@ -27,6 +27,9 @@ type Answer struct {
 	Node     string   `json:"node,omitempty"`
 	Version  string   `json:"version,omitempty"`
 	Features []string `json:"features,omitempty"`
+	// Via is the neighbour that carries this connection, "address:port"; "" if
+	// the agent has a way out of its own.
+	Via string `json:"via,omitempty"`
 }
 
 // helloLimit bounds both, in bytes; helloTime how long they may take.
