@@ -31,8 +31,8 @@ const (
 	entryConfig = entryDir + "admin.conf"
 	socketDir   = "/var/lib/magpie-connect"
 	etcdUnit    = "entry-etcd" // on the control plane: its etcd, for the VPC
-	// entrySources is where API servers are: the VPC.
-	entrySources = "10.0.0.0/16"
+	// entrySources is where API servers are, the VPC, and metrics-server.
+	entrySources = "10.0.0.0/16,10.42.0.0/16"
 )
 
 // entryHosts marks lines of ours in a machine's /etc/hosts.
