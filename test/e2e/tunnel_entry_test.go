@@ -99,15 +99,17 @@ func metricsByName(t *testing.T) {
 
 // whatKubernetesDoes holds what docs/reference/entries.md says of a stream that
 // breaks: between an API server and a kubelet without any tunnel, `kubectl logs
-// -f` ends as if the log did when the kubelet is killed, and exec does not. Should
-// that change, kubectl logs through a gateway that is killed may say so, too.
+// -f` ends as if the log did when the kubelet is killed; exec says that it broke, and
+// so does the same log through the node's proxy. Should that change, kubectl logs
+// through a gateway that is killed may say so, too.
 func whatKubernetesDoes(t *testing.T) {
 	const node = "cloud-2"
 	ends := make(chan string, 1)
 	go func() {
 		out, err := tryOn("cloud-1", second+"logs -f --tail=1 "+subject(node)+" -c ticks >/tmp/log 2>&1 & log=$!\n"+
 			second+"exec "+subject(node)+" -c web -- sleep 100 >/tmp/exec 2>&1 & exec=$!\n"+
-			"wait $log; echo logs $?; wait $exec; echo exec $?; tail -n 1 /tmp/exec")
+			second+"get --raw '"+rawLog(node)+"' >/tmp/raw 2>&1 & raw=$!\n"+
+			"wait $log; echo logs $?; wait $exec; echo exec $?; wait $raw; echo raw $?; tail -qn 1 /tmp/exec /tmp/raw")
 		ends <- fmt.Sprint(out, err)
 	}()
 	within(t, 20*time.Second, func() error {
@@ -120,11 +122,50 @@ func whatKubernetesDoes(t *testing.T) {
 	select {
 	case got := <-ends:
 		t.Logf("killed: %s", got)
-		if !strings.HasPrefix(got, "logs 0\nexec 1\n") {
+		if !strings.HasPrefix(got, "logs 0\nexec 1\nraw 1\n") {
 			t.Errorf("the kubelet was killed without a tunnel between: %s", got)
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("the streams of a kubelet that was killed go on")
+	}
+}
+
+// rawLog is the log of ticks on a node, from its kubelet.
+func rawLog(node string) string {
+	return "/api/v1/nodes/" + node + "/proxy/containerLogs/default/" + subject(node) + "/ticks?follow=true&tailLines=1"
+}
+
+// TestPrivatePool: the gateway dials nodes of a pool on a private line itself.
+// Their internet line is cut, so that there is no other way to them.
+func TestPrivatePool(t *testing.T) {
+	const node, mode = "c-1", "alibabacloud.com/interconnection-mode"
+	prepareSubjects(t)
+	gatewaysReady(t)
+	t.Cleanup(func() {
+		within(t, 2*time.Minute, func() error { return healthy(t) })
+		gatewaysReady(t)
+	})
+	breaks(t, "private-line", "up")
+	kubectl(t, "annotate", "nodepool", "plant", mode+"=private")
+	t.Cleanup(func() { kubectl(t, "annotate", "nodepool", "plant", mode+"-") })
+	lab(t, "break", "cut", "plant")
+	cut := time.Now()
+	within(t, 90*time.Second, func() error {
+		out, err := tryKubectl(t, "exec", subject(node), "-c", "web", "--request-timeout=5s", "--", "hostname")
+		if err == nil && strings.TrimSpace(out) != subject(node) {
+			err = fmt.Errorf("exec says %q", out)
+		}
+		return err
+	})
+	t.Logf("exec works over the private line after %.1f s", time.Since(cut).Seconds())
+	p := start(t, "logs", "-f", "--tail=1", subject(node), "-c", "ticks")
+	p.next(t, "tick ")
+	time.Sleep(45 * time.Second) // until every session over the internet line is dead
+	if out := tunnelText(t); !strings.Contains(out, node+" gw-plant 0 of 2") {
+		t.Errorf("the node has sessions without internet: %s", out)
+	}
+	if !p.alive(t) {
+		t.Errorf("logs over the private line: %s", p.errs)
 	}
 }
 
