@@ -85,7 +85,7 @@ func parseWorldFault(words []string) (world.Fault, error) {
 	if f.Kind == "private-line" {
 		return f, nil
 	}
-	if f.Kind == "no-internet" {
+	if f.Kind == "api-only" {
 		return parseNodeFault(words)
 	}
 	if len(words) < 2 {

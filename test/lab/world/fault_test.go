@@ -118,8 +118,8 @@ func TestKernelFaults(t *testing.T) {
 			t.Errorf("left after healing: %s", left)
 		}
 	})
-	t.Run("no-internet", func(t *testing.T) {
-		apply(world.Fault{Kind: "no-internet", Site: "shop-a", Host: "a-2"})
+	t.Run("api-only", func(t *testing.T) {
+		apply(world.Fault{Kind: "api-only", Site: "shop-a", Host: "a-2"})
 		if answered("a-2", far, 10) {
 			t.Error("a-2 is answered from the internet")
 		}
