@@ -82,14 +82,31 @@ func TestKernelHostPort(t *testing.T) {
 }
 
 // TestKernelLoopbackGuard: a pod with a hostPort must not reach what the host
-// offers on its loopback address only, although route_localnet is on.
+// offers on its loopback address only, although route_localnet is on: neither a
+// process of the host nor a hostPort of another pod.
 func TestKernelLoopbackGuard(t *testing.T) {
 	n := newNode(t)
-	p := n.added(mapping("tcp", 8080, 80, ""))
-	run(t, "ip", "-n", name(p.rt.NetNS), "route", "add", "127.0.0.9", "via", "169.254.1.1", "dev", "eth0", "onlink")
-	run(t, "ip", "netns", "exec", name(p.rt.NetNS), "sysctl", "-qw", "net/ipv4/conf/eth0/route_localnet=1")
-	if got := echo(t, p.rt.NetNS, n.ns, "tcp", netip.MustParseAddrPort("127.0.0.9:99")); got.err == nil {
-		t.Errorf("a pod reached a loopback service of the host, seen as %s", got.from)
+	for _, network := range []string{"tcp", "udp"} {
+		p := n.added(mapping(network, 8080, 80, ""))
+		other := n.added(mapping(network, 8081, 81, "127.0.0.9"))
+		space := name(p.rt.NetNS)
+		run(t, "ip", "-n", space, "route", "add", "127.0.0.9", "via", "169.254.1.1", "dev", "eth0", "onlink")
+		run(t, "ip", "netns", "exec", space, "sysctl", "-qw", "net/ipv4/conf/eth0/route_localnet=1")
+		if got := echo(t, p.rt.NetNS, n.ns, network, netip.MustParseAddrPort("127.0.0.9:99")); got.err == nil {
+			t.Errorf("%s: a pod reached a loopback service of the host, seen as %s", network, got.from)
+		}
+		hostPort := netip.MustParseAddrPort("127.0.0.9:8081")
+		if got := exchange(t, p.rt.NetNS, other.rt.NetNS, network, hostPort, 81); got.err == nil {
+			t.Errorf("%s: a pod reached a hostPort of the loopback address, seen as %s", network, got.from)
+		}
+		if got := exchange(t, n.ns, other.rt.NetNS, network, hostPort, 81); got.err != nil {
+			t.Errorf("%s: the host does not reach that hostPort: %v", network, got.err)
+		}
+		for _, p := range []*pod{p, other} {
+			if err := p.del(); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

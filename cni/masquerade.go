@@ -174,15 +174,27 @@ func sets(r *rules, f family, own netip.Prefix, keep []netip.Prefix) {
 }
 
 // guard keeps what route_localnet would open from pods: a pod must reach no
-// service that the host offers on its loopback address only.
+// service that the host offers on its loopback address only. What it answers to
+// the host's own calls it may send there. The chain stands in the input hook,
+// which a packet between pods never passes. One to a hostPort would leave that
+// way, translated: hostPorts refuses it before. The kernel itself never routes ::1.
 func guard(r *rules, families []family) {
-	r.add("add chain guard { type filter hook prerouting priority -300 ; }")
+	r.add("add chain guard { type filter hook input priority -300 ; }")
 	for _, f := range families {
-		if f.v6 {
-			continue // the kernel never routes ::1
+		if !f.v6 {
+			r.add("add rule guard ip saddr %s iifname \"%s*\" drop", f.hostLo, api.DevicePodPrefix)
+			r.add("add rule guard ip daddr %s iifname \"%s*\" ct direction reply accept", f.hostLo, api.DevicePodPrefix)
 		}
-		r.add("add rule guard ip daddr %s iifname \"%s*\" drop", f.hostLo, api.DevicePodPrefix)
-		r.add("add rule guard ip saddr %s iifname \"%s*\" drop", f.hostLo, api.DevicePodPrefix)
+	}
+	loopback(r, "guard", families)
+}
+
+// loopback adds the rule that drops what a pod sends to the host's loopback range.
+func loopback(r *rules, chain string, families []family) {
+	for _, f := range families {
+		if !f.v6 {
+			r.add("add rule %s ip daddr %s iifname \"%s*\" drop", chain, f.hostLo, api.DevicePodPrefix)
+		}
 	}
 }
 
@@ -196,6 +208,9 @@ func hostPorts(r *rules, families []family) {
 	}
 	for _, hook := range []string{"prerouting", "output"} {
 		r.add("add chain %s { type nat hook %s priority -100 ; }", hook, hook)
+		if hook == "prerouting" {
+			loopback(r, hook, families)
+		}
 		r.add("add rule %s meta l4proto { tcp, udp, sctp } fib daddr type local jump hostports", hook)
 	}
 }

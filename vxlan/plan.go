@@ -42,6 +42,9 @@ func Plan(v fleet.View) (plan.Plan, error) {
 		o := overlay{family: f, view: v, home: home}
 		o.build(&p)
 	}
+	if len(p.Devices) > 0 {
+		p.Tables = []plan.Table{untracked(v.Settings)}
+	}
 	return p, nil
 }
 

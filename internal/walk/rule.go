@@ -80,8 +80,8 @@ func (t *table) statement(r *rule, w *words) (bool, error) {
 	case w.take("masquerade"):
 		r.do = actMasquerade
 		_ = w.take("fully-random") || w.take("random")
-	case w.take("tcp", "option", "maxseg", "size", "set", "rt", "mtu"), w.take("counter"):
-		// The MSS shrinks, or a number grows; the packet goes on.
+	case w.take("tcp", "option", "maxseg", "size", "set", "rt", "mtu"), w.take("counter"), w.take("notrack"):
+		// The MSS shrinks, a number grows, conntrack looks away; the packet goes on.
 	case w.take("comment"):
 		w.rest = nil
 	case w.take("dnat"):
@@ -196,8 +196,13 @@ func (t *table) match(w *words) (match, error) {
 		// A walk is the first packet of a flow.
 		list := set(w)
 		return func(*state) bool { return slices.Contains(list, "new") }, nil
+	case w.take("ct", "direction"):
+		way := w.next()
+		return func(*state) bool { return way == "original" }, nil
 	case w.take("tcp", "flags"):
 		return flags(w)
+	case w.take("@th", ","):
+		return payload(w)
 	}
 	family, proto := "", ""
 	if len(w.rest) > 1 {
@@ -290,6 +295,18 @@ func mark(w *words) (match, error) {
 		return nil, fmt.Errorf("mark: %w", err)
 	}
 	return func(s *state) bool { return (uint64(s.mark)&mask == want) != not }, nil
+}
+
+// payload compiles "64,32 0x08000000", bits behind the ports: a walk's packet
+// carries nothing there.
+func payload(w *words) (match, error) {
+	offset, comma, length, value := w.next(), w.next(), w.next(), w.next()
+	for _, number := range []string{offset, length, value} {
+		if _, err := strconv.ParseUint(number, 0, 32); err != nil || comma != "," {
+			return nil, errUnknown("@th," + offset + comma + length + " " + value)
+		}
+	}
+	return func(*state) bool { return false }, nil
 }
 
 // flags compiles "syn / syn,rst" and "& (syn | rst) == syn": the first packet

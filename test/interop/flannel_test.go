@@ -6,7 +6,9 @@ package interop_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -182,6 +184,42 @@ func TestFlannelPeer(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOuterPacketsAreNotTracked: conntrack knows what pods do and not the
+// packets that carry it. What merely has the overlay's port, a Service of that
+// number say, is tracked as anything else is.
+func TestOuterPacketsAreNotTracked(t *testing.T) {
+	ours := underlay(t)
+	v := view()
+	theirs := flanneld(t, vxlan.Annotations(v, nil))
+	pod := magpie(t, ours, v)
+	for _, addr := range []string{"10.42.2.5:7000", "[fd42:0:0:2::5]:7000"} {
+		sandbox.Echo(t, theirs, addr)
+		if _, err := sandbox.Ask(t, pod, "udp", addr, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen := sandbox.Run(t, "ip netns exec ours conntrack -L -p udp --dport 7000"); !strings.Contains(seen, "dst=10.42.2.5") {
+		t.Errorf("what pods do is not tracked:\n%s", seen)
+	}
+	const outer = `
+		ip netns exec ours conntrack -L -f ipv4 -p udp --dport 8472
+		ip netns exec ours conntrack -L -f ipv6 -p udp --dport 8472`
+	if seen := sandbox.Run(t, outer); strings.Contains(seen, "dport=8472") {
+		t.Errorf("outer packets are tracked:\n%s", seen)
+	}
+	sandbox.In(t, ours, func() error {
+		c, err := net.Dial("udp", "192.168.50.2:8472") //nolint:noctx // local
+		if err != nil {
+			return err
+		}
+		_, err = c.Write([]byte("no VXLAN, but long enough to be some"))
+		return errors.Join(err, c.Close())
+	})
+	if seen := sandbox.Run(t, outer); !strings.Contains(seen, "dst=192.168.50.2") {
+		t.Errorf("a datagram to port 8472 that is no VXLAN is not tracked:\n%s", seen)
 	}
 }
 
