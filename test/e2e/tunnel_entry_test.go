@@ -40,7 +40,7 @@ func TestEntries(t *testing.T) {
 			})
 			seen := kubectl(t, "-n", "kube-system", "logs", "-l", "app.kubernetes.io/component=gateway", "--tail=-1")
 			for _, node := range []string{"a-1", "b-1", "c-1"} {
-				line := fmt.Sprintf(`msg="stream ended" caller="%s" node=%s target=%[2]s:10250 code=done`, caller, node)
+				line := fmt.Sprintf(`msg="stream ended" caller="%s" node=%s target=%[2]s:10250`, caller, node)
 				if !regexp.MustCompile(line).MatchString(seen) {
 					t.Errorf("the gateways do not say that %s was reached by %s", node, way)
 				}

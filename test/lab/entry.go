@@ -5,6 +5,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,8 +175,8 @@ func (l *Lab) entryNames(names map[string]string) error {
 			out.WriteString(line)
 		}
 	}
-	for name, ip := range names {
-		fmt.Fprintf(&out, "%s %s %s\n", ip, name, entryHosts)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		fmt.Fprintf(&out, "%s %s %s\n", names[name], name, entryHosts)
 	}
 	// Not a new file: the machine has this one mounted.
 	if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
