@@ -5,7 +5,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -96,7 +95,7 @@ func (l *Lab) closeEntries(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := l.entryNames(nil); err != nil {
+	if err := l.entryNames(""); err != nil {
 		return err
 	}
 	return l.upgrade(ctx, "--set", "gateway.connect.socketDir=", "--set", "gateway.sni.enabled=false")
@@ -121,25 +120,28 @@ func (l *Lab) entryFiles(ctx context.Context, way string) error {
 	argv := append([]string{"/lab/bin/kube-apiserver"}, apiServerFlags(cp.IP, entryDir+"pki/")...)
 	// The Service `kubernetes` stays the first one's alone.
 	argv = append(argv, "--bind-address=127.0.0.1", "--secure-port="+entryPort, "--endpoint-reconciler-type=none")
-	names := map[string]string{}
+	edge := nowhere
 	switch way {
 	case "unix":
 		argv = append(argv, "--egress-selector-config-file="+entryDir+"egress-selector.yaml")
 	case "sni":
-		ip, err := l.clusterIP(ctx, "kube-system", "magpie-gateway-nodes")
-		if err != nil {
+		// Without it, exec and port-forward come without a server name.
+		// Source: k8s.io/apimachinery pkg/util/proxy, DialURL.
+		argv = append(argv, "--kubelet-certificate-authority="+entryDir+"kubelets.crt")
+		var err error
+		if edge, err = l.clusterIP(ctx, "kube-system", "magpie-gateway-nodes"); err != nil {
 			return err
 		}
-		for _, h := range workers() {
-			if h.Type == "edge" {
-				names[h.Name] = ip
-			}
-		}
 	}
-	if err := l.entryNames(names); err != nil {
+	if err := l.entryNames(edge); err != nil {
+		return err
+	}
+	kubelets, err := l.kubeletAuthorities()
+	if err != nil {
 		return err
 	}
 	for file, text := range map[string]string{
+		filepath.Join(root(entryNode), entryDir, "kubelets.crt"):                   kubelets,
 		filepath.Join(root(entryNode), entryDir, "egress-selector.yaml"):           unixConfig,
 		filepath.Join(root(entryNode), "etc/systemd/system", entryUnit+".service"): unit(argv...),
 		filepath.Join(root(world.ControlPlane), "etc/systemd/system", etcdUnit+".service"): unit(
@@ -161,9 +163,26 @@ func (l *Lab) entryFiles(ctx context.Context, way string) error {
 	return l.writeKubeconfig(filepath.Join(root(entryNode), entryConfig), "admin", "https://127.0.0.1:"+entryPort)
 }
 
-// entryNames gives names addresses on the second API server's machine, and takes
-// all others back.
-func (l *Lab) entryNames(names map[string]string) error {
+// kubeletAuthorities are who signed kubelets' serving certificates: in the lab
+// each for itself.
+func (l *Lab) kubeletAuthorities() (string, error) {
+	var all strings.Builder
+	for _, h := range workers() {
+		b, err := os.ReadFile(filepath.Join(machine.Spec{Name: h.Name, Lab: l.dir}.Dir(), "var/lib/kubelet/pki/kubelet.crt"))
+		if err != nil {
+			return "", fmt.Errorf("read the certificate of %s's kubelet: %w", h.Name, err)
+		}
+		all.Write(b)
+	}
+	return all.String(), nil
+}
+
+// nowhere is an address that leads nowhere, see hostNames.
+const nowhere = "198.18.0.1"
+
+// entryNames gives nodes names on the second API server's machine, edge nodes
+// that address; "" takes all of them back.
+func (l *Lab) entryNames(edge string) error {
 	file := filepath.Join(machine.Spec{Name: entryNode, Lab: l.dir}.Dir(), "etc/hosts")
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -175,10 +194,15 @@ func (l *Lab) entryNames(names map[string]string) error {
 			out.WriteString(line)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		fmt.Fprintf(&out, "%s %s %s\n", names[name], name, entryHosts)
+	for _, h := range workers() {
+		ip := h.IP
+		if h.Type == "edge" {
+			ip = edge
+		}
+		if edge != "" && h.Name != entryNode {
+			fmt.Fprintf(&out, "%s %s %s\n", ip, h.Name, entryHosts)
+		}
 	}
-	// Not a new file: the machine has this one mounted.
 	if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
 		return fmt.Errorf("write names: %w", err)
 	}
