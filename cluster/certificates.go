@@ -34,7 +34,7 @@ type CertificateOptions struct {
 	// is not known: a certificate of a Node that was deleted and made again is
 	// renewed at once. Nil for a gateway.
 	UID func() string
-	// Now is the clock.
+	// Now is the clock of this machine, which may be wrong.
 	Now func() time.Time
 	Log *slog.Logger
 }
@@ -45,6 +45,7 @@ type Certificates struct {
 	requests direct
 	stores   *stores
 	o        CertificateOptions
+	clock    *clock
 	bell     bell
 	// own and trust are what is in use; nil until there is one.
 	own     atomic.Pointer[held]
@@ -55,8 +56,8 @@ type Certificates struct {
 // held is a certificate as we got it.
 type held struct {
 	*tls.Certificate
-	// since is when, by our own clock: an age does not depend on whether that
-	// clock is right.
+	// since is when, as Now said: an age does not depend on whether that was
+	// right.
 	since time.Time
 }
 
@@ -72,6 +73,8 @@ var ErrNoCertificate = errors.New("no certificate of the tunnel yet")
 // NewCertificates reads what Dir holds; it does not connect. What cannot be
 // read there is no error: a certificate can be had again.
 func NewCertificates(cfg *rest.Config, o CertificateOptions) (*Certificates, error) {
+	clock := &clock{local: o.Now, log: o.Log}
+	cfg = clock.on(cfg)
 	requests, err := newDirect(cfg, requestKind(""))
 	if err != nil {
 		return nil, err
@@ -79,7 +82,7 @@ func NewCertificates(cfg *rest.Config, o CertificateOptions) (*Certificates, err
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make directory of certificates: %w", err)
 	}
-	c := &Certificates{requests: requests, stores: newStores(), o: o}
+	c := &Certificates{requests: requests, stores: newStores(), o: o, clock: clock}
 	bundle := fields.OneTermEqualSelector("metadata.name", api.TunnelCAName)
 	if err := c.stores.watch(cfg, configMapKind, api.TunnelCANamespace, bundle, nil); err != nil {
 		return nil, err
@@ -146,3 +149,11 @@ func (c *Certificates) Trouble() error {
 // Changed returns a new channel that receives after each change of certificate
 // or roots.
 func (c *Certificates) Changed() <-chan struct{} { return c.bell.listen() }
+
+// Now is the time by which certificates are judged: this machine's, unless the
+// API server has told that it is wrong.
+func (c *Certificates) Now() time.Time { return c.clock.now() }
+
+// ClockOff is how far this machine's clock is ahead of the API server's,
+// negative if it is behind; 0 up to a minute.
+func (c *Certificates) ClockOff() time.Duration { return c.clock.off() }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	certv1 "k8s.io/api/certificates/v1"
@@ -26,6 +27,7 @@ type Issuer struct {
 	bundle   dynamic.Interface
 	stores   *stores
 	fleet    *Manager
+	clock    *clock
 	o        IssuerOptions
 }
 
@@ -33,8 +35,9 @@ type Issuer struct {
 type IssuerOptions struct {
 	// Namespace of the ServiceAccounts of agents and gateways.
 	Namespace string
-	// Now is the clock.
+	// Now is the clock of this machine, which may be wrong.
 	Now func() time.Time
+	Log *slog.Logger
 	// Answered, if not nil, is told of every request that was answered; it is
 	// called from several goroutines.
 	Answered func(identity.Decision)
@@ -45,7 +48,8 @@ type IssuerOptions struct {
 func NewIssuer(cfg *rest.Config, fleet *Manager, o IssuerOptions) (*Issuer, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS, cfg.Burst = 200, 400 // two writes a node, and all nodes may ask at once
-	i := &Issuer{stores: newStores(), fleet: fleet, o: o}
+	i := &Issuer{stores: newStores(), fleet: fleet, o: o, clock: &clock{local: o.Now, log: o.Log}}
+	cfg = i.clock.on(cfg)
 	var errs [3]error
 	i.secrets, errs[0] = newDirect(cfg, secretKind)
 	i.requests, errs[1] = newDirect(cfg, requestKind(""))

@@ -108,7 +108,7 @@ func (c *Certificates) due(chance float64) string {
 	if own == nil {
 		return "there is none"
 	}
-	now := c.o.Now()
+	now := c.Now()
 	if own.since.After(now.Add(keepCalm)) { // the clock was set back
 		own = &held{own.Certificate, now}
 		if signed := identity.Signed(own.Leaf); signed.Before(now) {
@@ -172,7 +172,7 @@ func (c *Certificates) renew(ctx context.Context) error {
 		c.dropKey()
 		return fmt.Errorf("read new certificate: %w", err)
 	}
-	c.own.Store(&held{own, c.o.Now()})
+	c.own.Store(&held{own, c.Now()})
 	if encoded, err := identity.EncodeKey(key); err == nil && c.save(fileOwn, append(bytes.Clone(text), encoded...)) {
 		c.dropKey()
 	}

@@ -36,7 +36,7 @@ func (i *Issuer) Safe() (Safe, error) {
 	if err := i.ready(); err != nil {
 		return Safe{}, err
 	}
-	s := Safe{Now: i.o.Now()}
+	s := Safe{Now: i.clock.now()}
 	secret, ok := i.stores.get(secretKind.name, api.TunnelCANamespace, api.TunnelCAName).(*corev1.Secret)
 	if !ok {
 		s.Err = fmt.Errorf("there is no Secret %s/%s: the chart makes an empty one", api.TunnelCANamespace, api.TunnelCAName)

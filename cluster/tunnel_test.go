@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,6 +70,26 @@ func (c *clock) move(d time.Duration) {
 	c.add += d
 }
 
+// dates makes the answers of the API server bear the time of this clock, which
+// a test has moved for everybody.
+func (c *clock) dates(cfg *rest.Config) *rest.Config {
+	cfg = rest.CopyConfig(cfg)
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			resp, err := next.RoundTrip(r)
+			if err == nil {
+				resp.Header.Set("Date", c.now().UTC().Format(http.TimeFormat))
+			}
+			return resp, err
+		})
+	})
+	return cfg
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // asPod returns the token of a pod of that account on node shop-1.
 func asPod(t *testing.T, account, pod string) *rest.Config {
 	t.Helper()
@@ -111,13 +132,13 @@ type signer struct {
 
 func startSigner(t *testing.T, c *clock) *signer {
 	t.Helper()
-	cfg := asAccount(t, "magpie-manager", nil)
+	cfg := c.dates(asAccount(t, "magpie-manager", nil))
 	m, err := cluster.NewManager(cfg, namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &signer{}
-	s.Issuer, err = cluster.NewIssuer(cfg, m, cluster.IssuerOptions{Namespace: namespace, Now: c.now, Answered: func(d identity.Decision) {
+	s.Issuer, err = cluster.NewIssuer(cfg, m, cluster.IssuerOptions{Namespace: namespace, Now: c.now, Log: slog.New(slog.DiscardHandler), Answered: func(d identity.Decision) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.answered = append(s.answered, d)
@@ -231,12 +252,12 @@ func TestCertificates(t *testing.T) {
 
 	dir := t.TempDir()
 	options := cluster.CertificateOptions{Kind: identity.Agent, Name: "shop-1", Dir: dir, Now: c.now}
-	agent := startEnd(t, asPod(t, "magpie-agent", "agent-shop-1"), options)
+	agent := startEnd(t, c.dates(asPod(t, "magpie-agent", "agent-shop-1")), options)
 	who := agent.issued(t, identity.Agent, c.now)
 	if who.Name != "shop-1" || who.UID != string(node.UID) || who.Expires.Sub(c.now()) < 23*time.Hour {
 		t.Errorf("the agent's certificate says %+v, want shop-1 with UID %s for a day", who, node.UID)
 	}
-	gateway := startEnd(t, asPod(t, "magpie-gateway", "magpie-gateway-0"), cluster.CertificateOptions{
+	gateway := startEnd(t, c.dates(asPod(t, "magpie-gateway", "magpie-gateway-0")), cluster.CertificateOptions{
 		Kind: identity.Gateway, Name: "magpie-gateway-0", Dir: t.TempDir(), Now: c.now,
 	})
 	if who := gateway.issued(t, identity.Gateway, c.now); who.Name != "magpie-gateway-0" {
@@ -254,7 +275,7 @@ func TestCertificates(t *testing.T) {
 	again.stop()
 
 	c.move(19 * time.Hour) // past two thirds and a tenth of 24 h
-	changed := startEnd(t, asPod(t, "magpie-agent", "agent-shop-1b"), options)
+	changed := startEnd(t, c.dates(asPod(t, "magpie-agent", "agent-shop-1b")), options)
 	eventually(t, 20*time.Second, func() error {
 		if renewed, _ := changed.Who(); renewed.Expires.Sub(c.now()) < 23*time.Hour {
 			return fmt.Errorf("not renewed: expires %s", renewed.Expires)
@@ -290,27 +311,40 @@ func private(t *testing.T, dir string) {
 }
 
 // TestCertificatesWithoutDiskOrClock: a disk that takes nothing and a clock that
-// is days ahead do not keep an agent from its certificate, nor make it ask again
-// and again. This one has its kubelet's credentials.
+// is days off do not keep an agent from its certificate, nor make it ask again
+// and again, and it knows how wrong the clock is. This one has its kubelet's
+// credentials.
 func TestCertificatesWithoutDiskOrClock(t *testing.T) {
 	empty(t)
 	installTunnel(t)
 	makeNode(t, "shop-1", "10.42.0.0/24")
 	var c clock
 	startSigner(t, &c)
-	ahead := clock{add: 40 * time.Hour}
-	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "tunnel.pem", "in the way"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	agent := startEnd(t, kubelet("shop-1"), cluster.CertificateOptions{
-		Kind: identity.Agent, Name: "shop-1", Dir: dir, Now: ahead.now,
-	})
-	agent.issued(t, identity.Agent, c.now)
-	settled := count(t)
-	time.Sleep(time.Second)
-	if now := count(t); now != settled || settled != 1 {
-		t.Errorf("with a clock that is ahead: %d requests, then %d, want 1", settled, now)
+	for name, off := range map[string]time.Duration{"ahead": 40 * time.Hour, "behind": -40 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			removeRequests(t)
+			wrong := clock{add: off}
+			dir := t.TempDir()
+			if err := os.MkdirAll(filepath.Join(dir, "tunnel.pem", "in the way"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			agent := startEnd(t, kubelet("shop-1"), cluster.CertificateOptions{
+				Kind: identity.Agent, Name: "shop-1", Dir: dir, Now: wrong.now,
+			})
+			agent.issued(t, identity.Agent, agent.Now)
+			settled := count(t)
+			time.Sleep(time.Second)
+			if now := count(t); now != settled || settled != 1 {
+				t.Errorf("%d requests, then %d, want 1", settled, now)
+			}
+			if told := agent.ClockOff(); (told-off).Abs() > 5*time.Second || time.Since(agent.Now()).Abs() > 5*time.Second {
+				t.Errorf("it says it is off by %s and the time is %s", told, agent.Now())
+			}
+			agent.stop()
+			if text := agent.log.String(); strings.Count(text, "clock is wrong") != 1 {
+				t.Errorf("the log does not say it once:\n%s", text)
+			}
+		})
 	}
 }
 
@@ -322,7 +356,7 @@ func TestCertificatesAreReplaced(t *testing.T) {
 	node := makeNode(t, "shop-1", "10.42.0.0/24")
 	var c clock
 	s := startSigner(t, &c)
-	former := asPod(t, "magpie-agent", "agent-shop-1")
+	former := c.dates(asPod(t, "magpie-agent", "agent-shop-1"))
 	options := cluster.CertificateOptions{
 		Kind: identity.Agent, Name: "shop-1", Dir: t.TempDir(), Now: c.now, UID: func() string { return string(node.UID) },
 	}
@@ -343,7 +377,7 @@ func TestCertificatesAreReplaced(t *testing.T) {
 		return nil
 	})
 	old.stop()
-	agent = startEnd(t, asPod(t, "magpie-agent", "agent-shop-1b"), options)
+	agent = startEnd(t, c.dates(asPod(t, "magpie-agent", "agent-shop-1b")), options)
 	eventually(t, 10*time.Second, func() error {
 		if who, _ := agent.Who(); who.UID != string(node.UID) {
 			return fmt.Errorf("certificate of %+v, want UID %s", who, node.UID)

@@ -169,6 +169,9 @@ type GatewayConnect struct {
 	Enabled bool `json:"enabled"`
 	// ClientCA is a PEM text: who else signs callers' certificates.
 	ClientCA string `json:"clientCA"`
+	// SocketDir is a directory of the host in which a unix socket is made.
+	// +kubebuilder:validation:Pattern=`^(/.*)?$`
+	SocketDir string `json:"socketDir"`
 }
 
 // GatewaySNI is the entry for an API server that resolves node names to the

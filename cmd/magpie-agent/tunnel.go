@@ -28,6 +28,8 @@ type certificates interface {
 	Who() (identity.Who, bool)
 	Trouble() error
 	Changed() <-chan struct{}
+	Now() time.Time
+	ClockOff() time.Duration
 }
 
 // omTunnel is the node's end of the O&M tunnel: it keeps a session with every
@@ -68,6 +70,7 @@ type omTunnel struct {
 // tunnelConn is one dial and the connection that came of it.
 type tunnelConn struct {
 	cancel  context.CancelFunc
+	via     string   // the neighbour that relays
 	conn    net.Conn // nil while dialling
 	greeted bool
 }
@@ -75,7 +78,7 @@ type tunnelConn struct {
 // newTunnel makes the tunnel of one node; run starts it. d needs no more than a
 // name to verify, a proxy and a limit.
 func newTunnel(t *omTunnel, d wire.Dialler) *omTunnel {
-	d.Certificate, d.Roots = t.certs.GetClientCertificate, t.certs.Roots
+	d.Certificate, d.Roots, d.Now = t.certs.GetClientCertificate, t.certs.Roots, t.certs.Now
 	t.wire = &d
 	t.metrics = newTunnelMetrics(t)
 	t.events, t.busy, t.done = make(chan dial.Event, 64), make(chan struct{}, 1), make(chan struct{})
@@ -209,7 +212,7 @@ func (t *omTunnel) act(base context.Context, x dial.Action) {
 	case dial.Dial:
 		ctx, cancel := context.WithCancel(base)
 		t.mu.Lock()
-		t.conns[x.Conn] = &tunnelConn{cancel: cancel}
+		t.conns[x.Conn] = &tunnelConn{cancel: cancel, via: x.Via}
 		t.mu.Unlock()
 		t.work.Go(func() {
 			defer cancel()
@@ -280,8 +283,9 @@ func (t *omTunnel) connOf(id int) net.Conn {
 func (t *omTunnel) greeted(conn net.Conn, h stream.Hello) stream.Answer {
 	t.mu.Lock()
 	id, known := t.ids[conn]
+	via := ""
 	if known {
-		t.conns[id].greeted = true
+		t.conns[id].greeted, via = true, t.conns[id].via
 	}
 	t.mu.Unlock()
 	if known {
@@ -291,7 +295,7 @@ func (t *omTunnel) greeted(conn net.Conn, h stream.Hello) stream.Answer {
 		t.log.Debug("greeted by a gateway", "conn", id, "instance", h.Instance, "version", h.Version)
 		t.tell(dial.Greeted{Conn: id, Instance: h.Instance, Instances: h.Instances})
 	}
-	return stream.Answer{Node: t.node, Version: version.String()}
+	return stream.Answer{Node: t.node, Version: version.String(), Via: via}
 }
 
 // left takes that a gateway is going away.

@@ -326,6 +326,9 @@ func TestTunnelThroughNeighbour(t *testing.T) {
 	if via := e.Sessions()[0].Via; via != fmt.Sprint("127.77.0.2:", api.PortTunnelRelay) {
 		t.Errorf("went through %q", via)
 	}
+	eventually(t, 5*time.Second, "the gateway knows", func() bool {
+		return g.sessions.List()[0].Answer.Via == e.Sessions()[0].Via
+	})
 	_ = g.talk(t, "a-1", port).Close()
 	if n := neighbour.relay.Open(); n == 0 {
 		t.Error("the neighbour carries nothing")
@@ -384,6 +387,13 @@ func TestTunnelConditions(t *testing.T) {
 	eventually(t, 10*time.Second, "it says why", func() bool { return strings.HasPrefix(e.metrics.why(), "tcp: ") })
 	c.start("g1", addr)
 	eventually(t, 20*time.Second, "nothing is wrong", shown())
+	e.certs.ahead.Store(int64(-26 * time.Hour))
+	eventually(t, 10*time.Second, "a wrong clock", func() bool {
+		found := e.conditions.tracker.Shown(later)
+		return shown(health.ClockOff)() && found[0].Detail == "26h0m0s behind the API server's"
+	})
+	e.certs.ahead.Store(0)
+	eventually(t, 10*time.Second, "nothing is wrong any more", shown())
 	registry := prometheus.NewRegistry()
 	e.metrics.register(registry)
 	if got := values(t, registry, "magpie_tunnel_connections"); fmt.Sprint(got) != "map[g1:1]" {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/magpie-edge/magpie/internal/health"
+	"github.com/magpie-edge/magpie/tunnel/identity"
 	"github.com/magpie-edge/magpie/tunnel/stream"
 	"github.com/magpie-edge/magpie/tunnel/wire"
 )
@@ -27,7 +28,7 @@ type tunnelMetrics struct {
 	dials   *prometheus.CounterVec
 	relayed *prometheus.CounterVec
 
-	connections, open, expiry, carried *prometheus.Desc
+	connections, open, expiry, carried, clock *prometheus.Desc
 
 	mu   sync.Mutex
 	last error // why a dial failed last
@@ -54,6 +55,7 @@ func newTunnelMetrics(t *omTunnel) *tunnelMetrics {
 		connections: prometheus.NewDesc("magpie_tunnel_connections", "Connections that serve, by gateway instance.", []string{"gateway"}, nil),
 		open:        prometheus.NewDesc("magpie_tunnel_streams", "Streams that are open.", nil, nil),
 		expiry:      prometheus.NewDesc("magpie_tunnel_certificate_expiry_timestamp_seconds", "When the node's certificate of the tunnel ends.", nil, nil),
+		clock:       prometheus.NewDesc("magpie_tunnel_clock_offset_seconds", "How far the node's clock is ahead of the API server's; 0 up to a minute.", nil, nil),
 		carried:     prometheus.NewDesc("magpie_tunnel_relay_connections", "Neighbours' connections that this node relays.", nil, nil),
 	}
 }
@@ -64,7 +66,7 @@ func (m *tunnelMetrics) register(r *prometheus.Registry) {
 
 // Describe is part of prometheus.Collector.
 func (m *tunnelMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.connections, m.open, m.expiry, m.carried} {
+	for _, d := range []*prometheus.Desc{m.connections, m.open, m.expiry, m.carried, m.clock} {
 		ch <- d
 	}
 }
@@ -84,6 +86,7 @@ func (m *tunnelMetrics) Collect(ch chan<- prometheus.Metric) {
 	open, _ := m.tunnel.server.Streams()
 	gauge(m.open, float64(open))
 	gauge(m.carried, float64(m.tunnel.relay.Open()))
+	gauge(m.clock, m.tunnel.certs.ClockOff().Seconds())
 	if who, ok := m.tunnel.certs.Who(); ok {
 		gauge(m.expiry, float64(who.Expires.Unix()))
 	}
@@ -104,7 +107,7 @@ func (m *tunnelMetrics) failed(err error) {
 	m.dials.WithLabelValues(string(d.Stage)).Inc()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.last = err
+	m.last = identity.Timely(err, m.tunnel.certs.Now())
 }
 
 // why is the last failure's text, for a person.
@@ -150,7 +153,7 @@ const expiresSoon = 4 * time.Hour
 func (t *omTunnel) judge() {
 	wanted := len(t.addresses) > 0
 	who, has := t.certs.Who()
-	left := who.Expires.Sub(now())
+	left := who.Expires.Sub(t.certs.Now())
 	detail := ""
 	switch trouble := t.certs.Trouble(); {
 	case !has:
@@ -162,6 +165,17 @@ func (t *omTunnel) judge() {
 	case left < expiresSoon:
 		detail = fmt.Sprintf("it ends at %s and is not renewed: %v", who.Expires.Format(time.RFC3339), trouble)
 	}
+	off := t.certs.ClockOff()
+	t.conditions.hold(health.ClockOff, "", off != 0, clockText(off))
 	t.conditions.hold(health.TunnelCertificate, "", wanted && detail != "", detail)
 	t.conditions.hold(health.TunnelDown, "", wanted && len(t.Sessions()) == 0, t.metrics.why())
+}
+
+// clockText says how wrong a clock is.
+func clockText(off time.Duration) string {
+	way := "ahead of"
+	if off < 0 {
+		way = "behind"
+	}
+	return fmt.Sprintf("%s %s the API server's", off.Abs().Round(time.Second), way)
 }

@@ -197,6 +197,7 @@ type issued struct {
 	own     atomic.Pointer[tls.Certificate]
 	roots   *x509.CertPool
 	changed chan struct{}
+	ahead   atomic.Int64 // nanoseconds of the node's clock
 }
 
 func (c *issued) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -208,6 +209,8 @@ func (c *issued) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.Certifi
 func (c *issued) Roots() *x509.CertPool    { return c.roots }
 func (c *issued) Changed() <-chan struct{} { return c.changed }
 func (c *issued) Trouble() error           { return nil }
+func (c *issued) Now() time.Time           { return time.Now() }
+func (c *issued) ClockOff() time.Duration  { return time.Duration(c.ahead.Load()) }
 func (c *issued) Who() (identity.Who, bool) {
 	own := c.own.Load()
 	if own == nil {

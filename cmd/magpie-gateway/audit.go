@@ -84,6 +84,9 @@ func (a *audit) watch(g *gateway) {
 		}
 		return 0
 	})
+	gauge("magpie_tunnel_clock_offset_seconds", "How far this instance's clock is ahead of the API server's; 0 up to a minute.", func() float64 {
+		return g.certs.ClockOff().Seconds()
+	})
 }
 
 // ended takes the end of a stream that was open. Refusals come in refused,

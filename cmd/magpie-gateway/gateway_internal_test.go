@@ -196,3 +196,33 @@ func TestConnectHTTP2(t *testing.T) {
 	}
 	until(t, "three ends", func() bool { return strings.Count(in.logs.String(), `msg="stream ended"`) == 3 })
 }
+
+// TestWrongClock: gateways whose machines' clocks are days off let in whoever
+// may come in, and each other; certificates are judged by the API server's time.
+func TestWrongClock(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"ahead": 40 * time.Hour, "behind": -40 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.ahead = ahead
+			path := filepath.Join(t.TempDir(), "connect.sock")
+			in := w.gateway(t, "gw-0", func(c *Config) { c.Entries.Connect.Unix = path })
+			other := w.gateway(t, "gw-1", nil)
+			until(t, "ready", func() bool { return in.ready() == nil && other.ready() == nil })
+			w.agent(t, "shop-a-1", site(t, "hello"), in)
+			w.agent(t, "shop-b-1", site(t, "hello"), other)
+			until(t, "peers", func() bool { return in.peers.Has("gw-1") })
+			for _, target := range []string{"shop-a-1:10250", "shop-b-1:10250"} {
+				if status, _ := connectUnix(t, path, target); status != "200 Connection established" {
+					t.Errorf("%s: %s", target, status)
+				}
+			}
+			if got := in.count(t, "magpie_tunnel_clock_offset_seconds"); got != ahead.Seconds() {
+				t.Errorf("the metric says %v s", got)
+			}
+			s := in.sessions.List()[0]
+			if left := s.Expires.Sub(in.now()); left < 50*time.Minute || left > time.Hour {
+				t.Errorf("by its clock, the session's certificate ends in %v, and that is an hour", left)
+			}
+		})
+	}
+}

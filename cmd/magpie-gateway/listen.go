@@ -152,9 +152,9 @@ func (g *gateway) caller(r *http.Request, more *x509.CertPool) (string, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return "", refuse(stream.CodeUnauthenticated, "show a certificate of organization "+identity.OrgCallers)
 	}
-	who, err := identity.Verify(r.TLS.PeerCertificates, g.certs.Roots(), g.now(), identity.Caller)
+	who, err := identity.Verify(r.TLS.PeerCertificates, g.certs.Roots(), g.certs.Now(), identity.Caller)
 	if err != nil && more != nil {
-		who, err = identity.Verify(r.TLS.PeerCertificates, more, g.now(), identity.Caller)
+		who, err = identity.Verify(r.TLS.PeerCertificates, more, g.certs.Now(), identity.Caller)
 	}
 	if err != nil {
 		return "", refuse(stream.CodeUnauthenticated, err.Error())

@@ -148,7 +148,7 @@ func (g *gateway) peerTLS(name string) *tls.Config {
 		// VerifyConnection verifies, with the authorities of this moment.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(s tls.ConnectionState) error {
-			who, err := identity.Verify(s.PeerCertificates, g.certs.Roots(), g.now(), identity.Gateway)
+			who, err := identity.Verify(s.PeerCertificates, g.certs.Roots(), g.certs.Now(), identity.Gateway)
 			if err == nil && who.Name != name {
 				err = fmt.Errorf("it is instance %s", who.Name)
 			}

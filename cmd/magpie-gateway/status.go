@@ -49,7 +49,7 @@ func (g *gateway) ready() error {
 	switch who, ok := g.certs.Who(); {
 	case !ok:
 		return errors.New("no certificate yet")
-	case !g.now().Before(who.Expires):
+	case !g.certs.Now().Before(who.Expires):
 		return errors.New("our certificate has ended, and no new one was issued")
 	}
 	return g.people.Ready()

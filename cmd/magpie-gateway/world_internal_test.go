@@ -31,7 +31,11 @@ import (
 type badge struct {
 	own   tls.Certificate
 	roots *x509.CertPool
+	ahead time.Duration // of its owner's clock
 }
+
+func (b badge) Now() time.Time          { return time.Now() }
+func (b badge) ClockOff() time.Duration { return b.ahead }
 
 func (b badge) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &b.own, nil }
 func (b badge) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -56,7 +60,8 @@ type world struct {
 	rights    map[string]bool         // "user verb node subresource"
 	bells     []chan struct{}
 	gone      chan cluster.Removed
-	count     int // instances that were ever made
+	count     int           // instances that were ever made
+	ahead     time.Duration // of the clocks of instances
 }
 
 func newWorld(t *testing.T) *world {
@@ -95,7 +100,7 @@ func (w *world) badge(t *testing.T, kind identity.Kind, name string) badge {
 	check(t, err)
 	pool := x509.NewCertPool()
 	pool.AddCert(w.authority.Certificate)
-	return badge{tls.Certificate{Certificate: [][]byte{chain[0].Raw}, PrivateKey: key, Leaf: chain[0]}, pool}
+	return badge{own: tls.Certificate{Certificate: [][]byte{chain[0].Raw}, PrivateKey: key, Leaf: chain[0]}, roots: pool}
 }
 
 func (w *world) change(do func()) {
@@ -213,7 +218,9 @@ func (w *world) gateway(t *testing.T, name string, change func(*Config)) *instan
 	in := &instance{logs: &logs{}, done: make(chan struct{})}
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(in.logs, testWriter{t}), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	in.gateway, err = newGateway(c, w.badge(t, identity.Gateway, name), w, log, time.Now)
+	own := w.badge(t, identity.Gateway, name)
+	own.ahead = w.ahead
+	in.gateway, err = newGateway(c, own, w, log, func() time.Time { return time.Now().Add(w.ahead) })
 	check(t, err)
 	in.ls, err = in.listen()
 	check(t, err)

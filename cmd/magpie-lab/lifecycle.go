@@ -156,6 +156,38 @@ func install(opt *lab.Options) *cobra.Command {
 	}
 }
 
+func entry(opt *lab.Options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "entry unix|sni|off",
+		Short: "Start a second kube-apiserver that uses another way into the O&M tunnel",
+		Long: `The lab's kube-apiserver reaches nodes through the tunnel by TCP with certificates.
+This starts a second one, on cloud-1, that takes another way in:
+
+` + lab.EntryHelp + `
+
+It opens that way at magpie-gateway first, which restarts both instances.`,
+		Example: `  magpie-lab entry sni
+  magpie-lab shell cloud-1 kubectl --kubeconfig /etc/kubernetes/entry/admin.conf get --raw /api/v1/nodes/a-1/proxy/healthz`,
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"unix", "sni", "off"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := running(opt); err != nil {
+				return err
+			}
+			l, err := lab.New(*opt) // Attach would not know the chart
+			if err != nil {
+				return err
+			}
+			text, err := l.Entry(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			cmd.Println(text)
+			return nil
+		},
+	}
+}
+
 // running is the lab, which must be up.
 func running(opt *lab.Options) (*lab.Lab, error) {
 	l, err := lab.New(*opt)

@@ -32,6 +32,6 @@ It needs root. Builds, images and state are in $MAGPIE_CACHE, default ~/.cache/m
 	flags.StringVar(&opt.Cache, "cache", "", "folder of builds and state (default $MAGPIE_CACHE, then ~/.cache/magpie)")
 	flags.StringVar(&opt.Repo, "repo", "", "the repository (default: found from the working folder)")
 	cmd.AddCommand(build(opt), up(opt), down(opt), status(opt), kubectl(opt), kubeconfig(opt),
-		shell(opt), host(opt), install(opt), breakCmd(opt), heal(opt), logs(opt))
+		shell(opt), host(opt), install(opt), entry(opt), breakCmd(opt), heal(opt), logs(opt))
 	return cmd
 }

@@ -42,7 +42,7 @@ func addTunnel(mgr manager.Manager, cfg *rest.Config, c Config, door *cluster.Ma
 	})
 	ctrlmetrics.Registry.MustRegister(t.requests, t.expires)
 	var err error
-	t.issuer, err = cluster.NewIssuer(cfg, door, cluster.IssuerOptions{Namespace: c.Namespace, Now: now, Answered: t.answered})
+	t.issuer, err = cluster.NewIssuer(cfg, door, cluster.IssuerOptions{Namespace: c.Namespace, Now: now, Log: r.log, Answered: t.answered})
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,8 @@ const (
 	// TunnelGatewayIdle: an instance has no session while others have.
 	// Subject: "gateway POD".
 	TunnelGatewayIdle Code = "tunnel-gateway-idle"
+	// TunnelRelayed: a neighbour carries the node's sessions. Subject: "node NAME".
+	TunnelRelayed Code = "tunnel-relayed"
 	// TunnelRefusals: an instance refuses streams. Subject: "gateway POD".
 	TunnelRefusals Code = "tunnel-refusals"
 
@@ -132,6 +134,10 @@ func Tunnel() []Condition {
 		{
 			Code: TunnelGatewayIdle, Title: "a magpie-gateway has no session", Severity: Warning, DependsOn: []Code{TunnelGatewayDown},
 			Why: "Callers that it gets take a detour through another instance, and there is nothing to fall back on.",
+		},
+		{
+			Code: TunnelRelayed, Title: "a neighbour carries the node's sessions of the O&M tunnel", Severity: Info,
+			Why: "The node does not reach a gateway itself; kubectl logs and exec work as long as the neighbour does.",
 		},
 		{
 			Code: TunnelRefusals, Title: "a magpie-gateway refuses streams", Severity: Info,

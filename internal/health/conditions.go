@@ -21,6 +21,9 @@ const (
 	// ForeignWriter: somebody else keeps changing objects that we own, and we
 	// keep putting them back. Subject: "loop NAME".
 	ForeignWriter Code = "foreign-writer"
+	// ClockOff: the node's clock is more than a minute from the API server's.
+	// No subject.
+	ClockOff Code = "clock-off"
 	// TunnelCertificate: the node has no certificate of the O&M tunnel, or one
 	// that should long have been renewed. No subject.
 	TunnelCertificate Code = "tunnel-certificate"
@@ -84,6 +87,11 @@ func Conditions() []Condition {
 			Code: ForeignWriter, Title: "another program keeps changing objects of ours",
 			Why:      "Packets are lost between each change and its repair, and one day the other program wins.",
 			Severity: Warning, After: 10 * time.Second,
+		},
+		{
+			Code: ClockOff, Title: "the node's clock is wrong",
+			Why:      "Certificates look expired or not yet valid, logs lie about when, and TLS of pods fails; the O&M tunnel makes up for it while the API server answers.",
+			Severity: Warning, After: time.Minute,
 		},
 		{
 			Code: TunnelCertificate, Title: "the node's certificate of the O&M tunnel is missing or about to end",

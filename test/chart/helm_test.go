@@ -152,7 +152,7 @@ func TestBinariesTakeTheConfig(t *testing.T) {
 			"--set", "network.mtu=1400", "--set", "network.vni=7", "--set", "network.port=4789",
 			"--set", "agent.apiServer=https://203.0.113.10:6443", "--set", "agent.logLevel=debug", "--set", "manager.logLevel=error",
 			"--set", "gateway.logLevel=warn", "--set", "gateway.sni.enabled=true", "--set", "gateway.sni.sources={10.0.0.0/8}",
-			"--set", "gateway.connect.clientCA=PEM", "--set", "gateway.http.kubeletCA=PEM", "--set", "gateway.deny={10.1.0.0/16}",
+			"--set", "gateway.connect.clientCA=PEM", "--set", "gateway.connect.socketDir=/var/lib/magpie-connect", "--set", "gateway.http.kubeletCA=PEM", "--set", "gateway.deny={10.1.0.0/16}",
 			"--set", "gateway.nodePorts={10250,9100}", "--set", "gateway.drainSeconds=5",
 			"--set", "hub.enabled=true", "--set", "hub.graceHours=0", "--set", "fence=nftables",
 		},

@@ -155,45 +155,6 @@ func TestKubectlCopy(t *testing.T) {
 	}
 }
 
-// TestKubectlBigLog reads a log of a hundred megabytes.
-func TestKubectlBigLog(t *testing.T) {
-	const node, pod, lines = "b-1", "e2e-big", 1_600_000
-	apply(t, strings.NewReplacer("NODE", node, "IMAGE", image(t), "LINES", fmt.Sprint(lines)).Replace(`apiVersion: v1
-kind: Pod
-metadata: {name: e2e-big}
-spec:
-  nodeName: NODE
-  restartPolicy: Never
-  terminationGracePeriodSeconds: 0
-  containers:
-  - {name: big, image: IMAGE, imagePullPolicy: Never, command: [awk, 'BEGIN { for (i = 1; i <= LINES; i++) printf "line %063d\n", i }']}
-`))
-	t.Cleanup(func() { kubectl(t, "delete", "pod", pod, "--now") })
-	kubectl(t, "wait", "pod/"+pod, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
-	begin := time.Now()
-	argv := append(kubectlPath(t), "logs", pod)
-	cmd := command(t.Context(), argv...)
-	var seen counter
-	cmd.Stdout = &seen
-	if err := cmd.Run(); err != nil {
-		t.Fatal(err)
-	}
-	took := time.Since(begin)
-	t.Logf("%d MB in %.1f s, %.0f MB/s", seen.bytes>>20, took.Seconds(), float64(seen.bytes)/1e6/took.Seconds())
-	if want := int64(lines * len(fmt.Sprintf("line %063d\n", 1))); seen.bytes != want || seen.lines != lines {
-		t.Errorf("%d bytes and %d lines, want %d and %d", seen.bytes, seen.lines, want, lines)
-	}
-}
-
-// counter counts what is written to it.
-type counter struct{ bytes, lines int64 }
-
-func (c *counter) Write(p []byte) (int, error) {
-	c.bytes += int64(len(p))
-	c.lines += int64(strings.Count(string(p), "\n"))
-	return len(p), nil
-}
-
 // TestKubectlDebug gives a pod another container and reads what it said.
 func TestKubectlDebug(t *testing.T) {
 	prepareSubjects(t)

@@ -21,6 +21,7 @@ const BreakHelp = `  cut SITE                   the internet line carries nothin
   shrink-mtu SITE BYTES      smaller MTU, announced by ICMP
   black-hole SITE BYTES      larger packets vanish silently
   block-udp SITE             the site's firewall drops UDP
+  api-only NODE              the site's router lets this node out to the API server only; neighbours still reach it
   rebind-nat SITE            the NAT forgets its mappings and uses other ports
   private-line up|down       routes over the private line plant - VPC
   kill-gateway NODE          kill the node's agent (it is started again)

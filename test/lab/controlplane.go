@@ -24,7 +24,6 @@ const kubePKI = "/etc/kubernetes/pki/"
 // They run as services of the control-plane machine, not as static pods: it
 // has no kubelet, like a managed control plane.
 func (l *Lab) controlPlaneFiles(files map[string]string) {
-	cp, _ := world.FindHost(world.ControlPlane)
 	unit := func(name, after string, argv ...string) {
 		files["etc/systemd/system/"+name+".service"] = fmt.Sprintf(
 			"[Unit]\nAfter=%s\n\n[Service]\nExecStart=%s\nRestart=always\nRestartSec=1\n\n[Install]\nWantedBy=multi-user.target\n",
@@ -34,28 +33,8 @@ func (l *Lab) controlPlaneFiles(files map[string]string) {
 		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
 		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
 		"--initial-cluster=lab=http://127.0.0.1:2380", "--logger=zap")
-	unit("kube-apiserver", "etcd.service", "/usr/local/bin/kube-apiserver",
-		"--etcd-servers=http://127.0.0.1:2379",
-		// The address everybody uses is the EIP: the `kubernetes` Service points there.
-		"--advertise-address="+cp.EIP, "--bind-address=0.0.0.0", "--secure-port=6443",
-		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-		"--enable-bootstrap-token-auth", "--allow-privileged",
-		"--client-ca-file="+kubePKI+"ca.crt",
-		"--tls-cert-file="+kubePKI+"apiserver.crt", "--tls-private-key-file="+kubePKI+"apiserver.key",
-		"--kubelet-client-certificate="+kubePKI+"apiserver-kubelet-client.crt",
-		"--kubelet-client-key="+kubePKI+"apiserver-kubelet-client.key",
-		// By name first: two shops have the same addresses, only names tell
-		// nodes apart. Who resolves them is the O&M tunnel's business.
-		"--kubelet-preferred-address-types=Hostname,InternalIP,ExternalIP",
-		"--service-cluster-ip-range="+serviceCIDRs,
-		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-		"--service-account-key-file="+kubePKI+"sa.pub", "--service-account-signing-key-file="+kubePKI+"sa.key",
-		"--requestheader-client-ca-file="+kubePKI+"front-proxy-ca.crt",
-		"--requestheader-allowed-names=front-proxy-client", "--requestheader-username-headers=X-Remote-User",
-		"--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-		"--proxy-client-cert-file="+kubePKI+"front-proxy-client.crt",
-		"--proxy-client-key-file="+kubePKI+"front-proxy-client.key",
-		"--enable-aggregator-routing", "$APISERVER_EXTRA_ARGS")
+	unit("kube-apiserver", "etcd.service", append(append([]string{"/usr/local/bin/kube-apiserver"},
+		apiServerFlags("127.0.0.1", kubePKI)...), "--bind-address=0.0.0.0", "--secure-port=6443", "$APISERVER_EXTRA_ARGS")...)
 	files["etc/systemd/system/kube-apiserver.service.d/10-extra.conf"] = "[Service]\nEnvironmentFile=-/etc/default/kube-apiserver\n"
 	unit("kube-controller-manager", "kube-apiserver.service", "/usr/local/bin/kube-controller-manager",
 		"--kubeconfig=/etc/kubernetes/controller-manager.conf",
@@ -73,6 +52,35 @@ func (l *Lab) controlPlaneFiles(files map[string]string) {
 		"--authentication-kubeconfig=/etc/kubernetes/scheduler.conf",
 		"--authorization-kubeconfig=/etc/kubernetes/scheduler.conf",
 		"--bind-address=127.0.0.1", "--leader-elect=false")
+}
+
+// apiServerFlags are those of every kube-apiserver of the lab: where its etcd is
+// and in which folder its keys are.
+func apiServerFlags(etcd, pki string) []string {
+	cp, _ := world.FindHost(world.ControlPlane)
+	return []string{
+		"--etcd-servers=http://" + etcd + ":2379",
+		// The address everybody uses is the EIP: the `kubernetes` Service points there.
+		"--advertise-address=" + cp.EIP,
+		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--enable-bootstrap-token-auth", "--allow-privileged",
+		"--client-ca-file=" + pki + "ca.crt",
+		"--tls-cert-file=" + pki + "apiserver.crt", "--tls-private-key-file=" + pki + "apiserver.key",
+		"--kubelet-client-certificate=" + pki + "apiserver-kubelet-client.crt",
+		"--kubelet-client-key=" + pki + "apiserver-kubelet-client.key",
+		// By name first: two shops have the same addresses, only names tell
+		// nodes apart. Who resolves them is the O&M tunnel's business.
+		"--kubelet-preferred-address-types=Hostname,InternalIP,ExternalIP",
+		"--service-cluster-ip-range=" + serviceCIDRs,
+		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+		"--service-account-key-file=" + pki + "sa.pub", "--service-account-signing-key-file=" + pki + "sa.key",
+		"--requestheader-client-ca-file=" + pki + "front-proxy-ca.crt",
+		"--requestheader-allowed-names=front-proxy-client", "--requestheader-username-headers=X-Remote-User",
+		"--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--proxy-client-cert-file=" + pki + "front-proxy-client.crt",
+		"--proxy-client-key-file=" + pki + "front-proxy-client.key",
+		"--enable-aggregator-routing",
+	}
 }
 
 // writeControlPlaneSecrets gives the control-plane machine its keys.

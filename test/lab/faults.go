@@ -85,6 +85,9 @@ func parseWorldFault(words []string) (world.Fault, error) {
 	if f.Kind == "private-line" {
 		return f, nil
 	}
+	if f.Kind == "api-only" {
+		return parseNodeFault(words)
+	}
 	if len(words) < 2 {
 		return f, fmt.Errorf("%s which site? vpc, shop-a, shop-b or plant", f.Kind)
 	}
@@ -121,6 +124,20 @@ func parseWorldFault(words []string) (world.Fault, error) {
 	return f, nil
 }
 
+// parseNodeFault reads the words of a fault between one node and its router.
+func parseNodeFault(words []string) (world.Fault, error) {
+	f := world.Fault{Kind: words[0]}
+	if len(words) < 2 {
+		return f, fmt.Errorf("%s which node?", f.Kind)
+	}
+	h, ok := world.FindHost(words[1])
+	if !ok || h.Type != "edge" {
+		return f, fmt.Errorf("%s: %q is no node of a site: see `magpie-lab status`", f.Kind, words[1])
+	}
+	f.Host, f.Site = h.Name, h.Site
+	return f, nil
+}
+
 // parseDelay reads jitter and loss, and checks all three.
 func parseDelay(f *world.Fault, words []string) error {
 	for i, into := range []*int{&f.Jitter, &f.Loss} {
@@ -148,7 +165,7 @@ func (l *Lab) addWorldFault(ctx context.Context, f world.Fault) error {
 	if err != nil {
 		return err
 	}
-	same := func(o world.Fault) bool { return o.Kind == f.Kind && o.Site == f.Site }
+	same := func(o world.Fault) bool { return o.Kind == f.Kind && o.Site == f.Site && o.Host == f.Host }
 	if i := slices.IndexFunc(st.World, same); i >= 0 && f.Kind == "rebind-nat" {
 		f.Value = st.World[i].Value
 	}

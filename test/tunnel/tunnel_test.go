@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,6 +101,38 @@ func TestWhoComesIn(t *testing.T) {
 	if got, err := w.say("shop-1", "again"); err != nil || got != "again" {
 		t.Errorf("through the tunnel: %q, %v", got, err)
 	}
+	second.stop()
+	w.clocks(t)
+}
+
+// clocks lets agents come in whose clocks are wrong by more than certificates
+// last, either way: they go by the API server's, and say so.
+func (w *world) clocks(t *testing.T) {
+	t.Helper()
+	for name, off := range map[string]time.Duration{"ahead": 40 * time.Hour, "behind": -40 * time.Hour} {
+		eventually(t, 30*time.Second, func() error {
+			if w.has() == nil {
+				return errors.New("the session before has not ended")
+			}
+			return nil
+		})
+		a := w.agentBy(t, &clock{off: off}, "shop-1", t.TempDir(), asPod(t, "magpie-agent", "agent-"+name))
+		eventually(t, 30*time.Second, func() error { return errors.Join(w.has(), a.certs.Trouble()) })
+		if got, err := w.say("shop-1", name); err != nil || got != name {
+			t.Errorf("clock %s: through the tunnel: %q, %v", name, got, err)
+		}
+		if told := a.certs.ClockOff(); (told - off).Abs() > 5*time.Second {
+			t.Errorf("clock %s: it says it is off by %s, and that is %s", name, told, off)
+		}
+		// By its own clock it would not get in: that is what this is about.
+		naive := &wire.Dialler{Certificate: a.certs.GetClientCertificate, Roots: a.certs.Roots, Now: a.clock.now, ServerName: identity.ServerName}
+		_, err := naive.Dial(t.Context(), w.agents, "")
+		want := map[string]string{"ahead": "ago by the clock here", "behind": "the clock here is at least"}[name]
+		if err = identity.Timely(err, a.clock.now()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("clock %s, uncorrected: %v", name, err)
+		}
+		a.stop()
+	}
 }
 
 // turnAway knocks with certificates that are not good enough, and once, to know
@@ -158,9 +191,15 @@ type agent struct {
 // agent starts the end of a node: it dials again whenever it is cut off.
 func (w *world) agent(t *testing.T, node, dir string, cfg *rest.Config) *agent {
 	t.Helper()
-	a := &agent{clock: &clock{}}
+	return w.agentBy(t, &clock{}, node, dir, cfg)
+}
+
+// agentBy starts one with that clock.
+func (w *world) agentBy(t *testing.T, c *clock, node, dir string, cfg *rest.Config) *agent {
+	t.Helper()
+	a := &agent{clock: c}
 	var err error
-	a.certs, err = cluster.NewCertificates(cfg, cluster.CertificateOptions{
+	a.certs, err = cluster.NewCertificates(c.dates(cfg), cluster.CertificateOptions{
 		Kind: identity.Agent, Name: node, Dir: dir, Now: a.clock.now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -173,7 +212,9 @@ func (w *world) agent(t *testing.T, node, dir string, cfg *rest.Config) *agent {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", w.kubelet)
 		},
 	})
-	dialler := &wire.Dialler{Certificate: a.certs.GetClientCertificate, Roots: a.certs.Roots, ServerName: identity.ServerName, Limit: 5 * time.Second}
+	dialler := &wire.Dialler{
+		Certificate: a.certs.GetClientCertificate, Roots: a.certs.Roots, Now: a.certs.Now, ServerName: identity.ServerName, Limit: 5 * time.Second,
+	}
 	a.stop = background(t, a.certs.Run, func(ctx context.Context) error {
 		for ctx.Err() == nil {
 			if conn, err := dialler.Dial(ctx, w.agents, ""); err == nil {

@@ -296,16 +296,17 @@ func background(t *testing.T, runs ...func(context.Context) error) (stop func())
 	return stop
 }
 
-// clock is a clock that a test can move.
+// clock is a node's clock, in a world whose time a test can move.
 type clock struct {
 	mu  sync.Mutex
-	add time.Duration
+	add time.Duration // how far time was moved, for the API server, too
+	off time.Duration // how far the node's clock is ahead
 }
 
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Add(c.add)
+	return time.Now().Add(c.add + c.off)
 }
 
 func (c *clock) move(d time.Duration) {
@@ -313,3 +314,24 @@ func (c *clock) move(d time.Duration) {
 	defer c.mu.Unlock()
 	c.add += d
 }
+
+// dates makes the answers of the API server bear the world's time.
+func (c *clock) dates(cfg *rest.Config) *rest.Config {
+	cfg = rest.CopyConfig(cfg)
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			resp, err := next.RoundTrip(r)
+			if err == nil {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				resp.Header.Set("Date", time.Now().Add(c.add).UTC().Format(http.TimeFormat))
+			}
+			return resp, err
+		})
+	})
+	return cfg
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -118,9 +118,22 @@ func Verify(chain []*x509.Certificate, roots *x509.CertPool, now time.Time, kind
 		options.Intermediates.AddCert(c)
 	}
 	if _, err := chain[0].Verify(options); err != nil {
-		return Who{}, fmt.Errorf("verify certificate of %s %s: %w", who.Kind, who.Name, err)
+		return Who{}, fmt.Errorf("verify certificate of %s %s: %w", who.Kind, who.Name, Timely(err, now))
 	}
 	return who, nil
+}
+
+// Timely says of an error of verification that is about time what a person can
+// look at: a clock. Other errors it returns as they are.
+func Timely(err error, now time.Time) error {
+	late, ok := errors.AsType[x509.CertificateInvalidError](err)
+	if !ok || late.Reason != x509.Expired || late.Cert == nil {
+		return err
+	}
+	if early := late.Cert.NotBefore.Sub(now); early > 0 {
+		return fmt.Errorf("the clock here is at least %s behind, or the signer's ahead: %w", early.Round(time.Second), err)
+	}
+	return fmt.Errorf("it ended %s ago by the clock here, which is ahead unless nobody has renewed it: %w", now.Sub(late.Cert.NotAfter).Round(time.Second), err)
 }
 
 // nodeURI is where a certificate holds the UID of its node.

@@ -27,6 +27,22 @@ type Answer struct {
 	Node     string   `json:"node,omitempty"`
 	Version  string   `json:"version,omitempty"`
 	Features []string `json:"features,omitempty"`
+	// Via is the neighbour that carries this connection, "address:port"; "" if
+	// the agent has a way out of its own.
+	Via string `json:"via,omitempty"`
+}
+
+// mostFeatures is how many are believed.
+const mostFeatures = 32
+
+// printable is the answer with words that can be shown to a person: an agent
+// whose machine was stolen says what it likes, and terminals obey.
+func (a Answer) printable() Answer {
+	out := Answer{Node: printable(a.Node), Version: printable(a.Version), Via: printable(a.Via)}
+	for _, f := range a.Features[:min(len(a.Features), mostFeatures)] {
+		out.Features = append(out.Features, printable(f))
+	}
+	return out
 }
 
 // helloLimit bounds both, in bytes; helloTime how long they may take.

@@ -306,7 +306,7 @@ func TestHello(t *testing.T) {
 		agent: func(o *stream.ServerOptions) {
 			o.Hello = func(_ net.Conn, h stream.Hello) stream.Answer {
 				said <- h
-				return stream.Answer{Node: name, Version: "2", Features: []string{"x"}}
+				return stream.Answer{Node: name, Version: "2", Via: "\x1b[2Jall is well\n", Features: slices.Repeat([]string{"x\r"}, 1000)}
 			}
 		},
 	})
@@ -314,6 +314,10 @@ func TestHello(t *testing.T) {
 		t.Errorf("hello (-want +got):\n%s", d)
 	}
 	until(t, func() bool { return w.gateway.List()[0].Answer.Version == "2" })
+	want := stream.Answer{Node: name, Version: "2", Via: "?[2Jall is well?", Features: slices.Repeat([]string{"x?"}, 32)}
+	if d := cmp.Diff(want, w.gateway.List()[0].Answer); d != "" {
+		t.Errorf("what the gateway keeps of it (-want +got):\n%s", d)
+	}
 	mu.Lock()
 	all = append(all, "b")
 	mu.Unlock()

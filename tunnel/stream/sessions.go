@@ -175,7 +175,7 @@ func (s *Sessions) hello(ctx context.Context, n *node, l *link) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n.answer = answer
+	n.answer = answer.printable()
 }
 
 // Announce says Hello again to everybody, after it changed.

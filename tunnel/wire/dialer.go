@@ -57,6 +57,9 @@ type Dialler struct {
 	// nil pool is not ready yet.
 	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	Roots       func() *x509.CertPool
+	// Now is the time by which a gateway's certificate is judged; nil means the
+	// host's clock.
+	Now func() time.Time
 	// ProxyRoots verify a proxy whose URL begins with https; nil: the host's.
 	ProxyRoots *x509.CertPool
 	// Limit bounds the whole dial; 0 means DialLimit.
@@ -85,6 +88,7 @@ func (d *Dialler) Dial(ctx context.Context, addr, via string) (*tls.Conn, error)
 		MinVersion:           tls.VersionTLS13,
 		ServerName:           d.ServerName,
 		RootCAs:              roots,
+		Time:                 d.Now,
 		GetClientCertificate: d.Certificate,
 		NextProtos:           []string{stream.ProtoAgent},
 	})

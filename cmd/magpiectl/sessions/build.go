@@ -114,7 +114,7 @@ func (b *builder) session(pod string, s stream.Session) {
 	n := &b.r.Nodes[i]
 	n.Agent = cmp.Or(n.Agent, s.Answer.Version)
 	n.Sessions = append(n.Sessions, Session{
-		Pod: pod, Since: s.Since, Remote: s.Remote, Connections: s.Conns, Streams: s.Streams, Bytes: s.Bytes,
+		Pod: pod, Since: s.Since, Remote: s.Remote, Via: s.Answer.Via, Connections: s.Conns, Streams: s.Streams, Bytes: s.Bytes,
 		RTTMicros: s.RTT.Microseconds(), CertificateUntil: s.Expires,
 	})
 }
@@ -195,6 +195,13 @@ func (b *builder) judgeNodes() {
 			b.problem(health.TunnelDown, subject, "it has no session with any instance of the gateway",
 				"kubectl get linkreports "+n.Name+" -o yaml: condition tunnel-down says how far its last dial came")
 			continue
+		}
+		if i := slices.IndexFunc(n.Sessions, func(s Session) bool { return s.Via != "" }); i >= 0 {
+			b.r.Notes = append(b.r.Notes, Problem{
+				Code: string(health.TunnelRelayed), Subject: subject,
+				Text: "its sessions go through a neighbour at " + n.Sessions[i].Via + ": it does not reach the gateways itself",
+				Do:   "let it out to the gateways' addresses, TCP 443, unless that is how the site is meant to be",
+			})
 		}
 		var until time.Time
 		for _, s := range n.Sessions {

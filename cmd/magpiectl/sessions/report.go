@@ -73,6 +73,9 @@ type Session struct {
 	Since time.Time `json:"since"`
 	// Remote is where the newest connection comes from.
 	Remote string `json:"remote"`
+	// Via is the neighbour that carries the newest connection, "address:port"; ""
+	// if the node reaches the instance itself.
+	Via string `json:"via,omitempty"`
 	// Connections are two, more while a certificate is renewed.
 	Connections int `json:"connections"`
 	// Streams that are open.

@@ -75,6 +75,9 @@ func worlds() map[string]func(in *sessions.Input) {
 					`magpie_tunnel_refusals_total{code="forbidden",op="sni"} 2`+"\n"+
 					`magpie_tunnel_refusals_total{code="no-session",op="connect"} 40`+"\n")
 		},
+		"relayed": func(in *sessions.Input) {
+			in.Answers[0].Status.Sessions[1].Answer.Via = "192.168.1.11:10297"
+		},
 		"many": func(in *sessions.Input) {
 			for i := range 300 {
 				name := fmt.Sprintf("a-node-with-a-very-long-name-%03d", i)

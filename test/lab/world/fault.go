@@ -13,9 +13,10 @@ import (
 // Fault is one thing that is wrong between machines. The list of all faults
 // is rendered whole; removing one from the list heals it.
 type Fault struct {
-	Kind  string `json:"kind"`  // cut, loss, rate, delay, block-udp, rebind-nat, shrink-mtu, black-hole, private-line
-	Site  string `json:"site"`  // whose internet line; not for private-line
-	Value int    `json:"value"` // loss: per mille; rate: Mbit/s; delay: ms each way; MTU: bytes; rebind-nat: times
+	Kind  string `json:"kind"`           // cut, loss, rate, delay, block-udp, rebind-nat, shrink-mtu, black-hole, api-only, private-line
+	Site  string `json:"site"`           // whose internet line; not for private-line
+	Host  string `json:"host,omitempty"` // of the site: for api-only
+	Value int    `json:"value"`          // loss: per mille; rate: Mbit/s; delay: ms each way; MTU: bytes; rebind-nat: times
 	// Of a delay only: up to so many ms more, and what is lost per mille.
 	Jitter int `json:"jitter,omitempty"`
 	Loss   int `json:"loss,omitempty"`
@@ -32,6 +33,7 @@ func Kinds() map[string]string {
 		"rebind-nat":   "the site's NAT forgot its mappings and hands out other ports",
 		"shrink-mtu":   "the site's internet line has a smaller MTU, and says so by ICMP",
 		"black-hole":   "the site's internet line drops large packets silently",
+		"api-only":     "the site's router lets this machine out to the API server and nowhere else; its neighbours reach it",
 		"private-line": "the private line between plant and VPC has routes",
 	}
 }
@@ -41,6 +43,8 @@ func (f Fault) String() string {
 	switch f.Kind {
 	case "private-line":
 		return "private-line up"
+	case "api-only":
+		return f.Kind + " " + f.Host
 	case "loss":
 		return fmt.Sprintf("loss %s %g%%", f.Site, float64(f.Value)/10)
 	case "delay":
@@ -114,6 +118,10 @@ func siteScript(s Site, faults []Fault) string {
 		switch f.Kind {
 		case "block-udp":
 			rules.WriteString("    oifname wan meta l4proto udp counter drop\n    iifname wan meta l4proto udp counter drop\n")
+		case "api-only":
+			h, _ := FindHost(f.Host)
+			fmt.Fprintf(&rules, "    oifname wan ip saddr %[1]s tcp dport 6443 accept\n    oifname wan ip saddr %[1]s counter drop\n"+
+				"    iifname wan ip daddr %[1]s tcp sport 6443 accept\n    iifname wan ip daddr %[1]s counter drop\n", h.IP)
 		case "rebind-nat":
 			round = f.Value
 		case "shrink-mtu":

@@ -118,6 +118,19 @@ func TestKernelFaults(t *testing.T) {
 			t.Errorf("left after healing: %s", left)
 		}
 	})
+	t.Run("api-only", func(t *testing.T) {
+		apply(world.Fault{Kind: "api-only", Site: "shop-a", Host: "a-2"})
+		if answered("a-2", far, 10) {
+			t.Error("a-2 is answered from the internet")
+		}
+		if !heals("a-1", far, 10) {
+			t.Error("its neighbour is not")
+		}
+		apply()
+		if !heals("a-2", far, 10) {
+			t.Error("not healed")
+		}
+	})
 	t.Run("private-line", func(t *testing.T) {
 		if answered("c-1", cloud.IP+":9002", 10) {
 			t.Error("the VPC answers before the line is up")

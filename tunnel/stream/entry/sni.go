@@ -94,7 +94,11 @@ func (s desk) serve(ctx context.Context, near stream.Conn, w Wish, from netip.Ad
 	}
 	_ = near.SetReadDeadline(time.Time{})
 	if w.Host, err = parseName(name); err != nil {
-		s.turnAway(near, w, stream.CodeBadRequest, "the server name in the hello is "+err.Error())
+		text := "the server name in the hello is " + err.Error()
+		if name == "" {
+			text = "the hello has no server name: an API server without --kubelet-certificate-authority sends none for exec, attach and port-forward"
+		}
+		s.turnAway(near, w, stream.CodeBadRequest, text)
 		return
 	}
 	key := shareKey{from, w.Host}
