@@ -81,7 +81,7 @@ type Store struct {
 	notes  []noted // for Options.Note when mu is free
 	// doubting is set while reconsider will be called.
 	doubting bool
-	moved  bool    // a Service has changed: for Options.Changed when mu is free
+	moved    bool // a Service has changed: for Options.Changed when mu is free
 }
 
 // noted is a note on a Service.
