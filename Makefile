@@ -15,7 +15,7 @@ LDFLAGS := -s -w -X github.com/magpie-edge/magpie/internal/version.set=$(VERSION
 # tests do. NS makes network namespaces of its own (one package at a time: some
 # wait for real clocks), API runs an etcd and a kube-apiserver of its own, E2E
 # runs on a lab. Their results depend on more than files, so none is cached.
-NS  := kernel cni nodepool/join tunnel/wire cmd/magpiectl/probe test/interop test/walks test/fence test/lab/machine test/lab/world test/bench
+NS  := kernel cni nodepool/join tunnel/wire test/fastpath cmd/magpiectl/probe test/interop test/walks test/fence test/lab/machine test/lab/world test/bench
 API := cluster cmd/magpie-manager test/chart test/hub test/join test/tunnel
 E2E := test/e2e test/lab
 
@@ -59,7 +59,7 @@ unit: ## tests that need nothing: goldens, laws, virtual time
 lint: ## golangci-lint with the settings of .golangci.yml, and shellcheck
 	@$(LINT) run ./... && git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
-ns: ## tests in network namespaces of their own; no root needed
+ns: ## tests in network namespaces of their own; no root needed, but for the fast path
 	@$(TALLY) ns -p 1 -count 1 $(call within,$(NS))
 
 api: kubernetes ## tests against a real etcd and kube-apiserver

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/magpie-edge/magpie/api"
-	"github.com/magpie-edge/magpie/fleet"
 	"github.com/magpie-edge/magpie/plan"
 )
 
@@ -44,7 +43,7 @@ func (s *Server) Recover(ctx context.Context) error {
 			errs = append(errs, s.cfg.Ledger.Commit(pod.Key))
 			continue
 		}
-		err := s.remove(ctx, pod, Plan(pod, fleet.View{}))
+		err := s.remove(ctx, pod, s.found(pod, true))
 		s.report("RECOVER", pod, start, err)
 		errs = append(errs, err)
 	}
@@ -89,6 +88,8 @@ func adopteeOf(have plan.Plan, d plan.Device) adoptee {
 	a.plan.Neighs = drop(have.Neighs, func(n plan.Neigh) bool { return n.NS != "" || n.Dev != d.Name })
 	a.plan.Routes = drop(have.Routes, func(r plan.Route) bool { return r.NS != "" || r.Dev != d.Name })
 	a.plan.Shapes = drop(have.Shapes, func(x plan.Shape) bool { return x.Dev != d.Name && x.Dev != ifb })
+	a.plan.Programs = drop(have.Programs, func(x plan.Program) bool { return x.Dev != d.Name })
+	a.plan.Shortcuts = drop(have.Shortcuts, func(x plan.Shortcut) bool { return x.Dev != d.Name })
 	for _, r := range a.plan.Routes {
 		a.addrs = append(a.addrs, r.Dst.Addr())
 	}

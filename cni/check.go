@@ -36,7 +36,7 @@ func (s *Server) check(ctx context.Context, r request) error {
 	if !ok {
 		return refuse(types.ErrTryAgainLater, "the magpie agent has not heard of this node yet")
 	}
-	want := Plan(pod, view)
+	want := slow(Plan(pod, view)) // the next round brings the rest
 	s.gate.RLock()
 	have, err := s.cfg.World.Observe(ctx)
 	s.gate.RUnlock()

@@ -52,6 +52,7 @@ func Masquerade(view fleet.View) plan.Plan {
 		p.Sysctls = append(p.Sysctls, plan.Sysctl{Name: forwarding(f), Value: "1"})
 	}
 	if len(view.Self.PodCIDRs) > 0 {
+		fastPath(&p, view)
 		p.Tables = []plan.Table{{Family: "inet", Name: Table, Body: body(view)}}
 	}
 	return p

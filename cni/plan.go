@@ -28,6 +28,7 @@ func Plan(pod Pod, view fleet.View) plan.Plan {
 		address(&p, pod, a)
 	}
 	shape(&p, pod, mtu)
+	shortcuts(&p, pod, view)
 	return p
 }
 
@@ -35,7 +36,7 @@ func Plan(pod Pod, view fleet.View) plan.Plan {
 // a device takes its addresses, routes, neighbours and shapes with it, and
 // every object less is a system call less on the way of a DEL.
 func Teardown(p plan.Plan) plan.Plan {
-	return plan.Plan{Devices: p.Devices, Members: p.Members}
+	return plan.Plan{Devices: p.Devices, Members: p.Members, Shortcuts: p.Shortcuts}
 }
 
 func address(p *plan.Plan, pod Pod, a netip.Addr) {

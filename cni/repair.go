@@ -4,6 +4,7 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -80,6 +81,8 @@ func join(a, b plan.Plan) plan.Plan {
 	a.Routes = append(a.Routes, b.Routes...)
 	a.Shapes = append(a.Shapes, b.Shapes...)
 	a.Members = append(a.Members, b.Members...)
+	a.Programs = append(a.Programs, b.Programs...)
+	a.Shortcuts = append(a.Shortcuts, b.Shortcuts...)
 	return a
 }
 
@@ -92,8 +95,8 @@ type guarded struct{ s *Server }
 
 func (g guarded) Observe(ctx context.Context) (plan.Plan, error) { return g.s.observe(ctx) }
 
-// Apply leaves out the pods that a verb worked on since the last round, and
-// asks for another round in their stead.
+// Apply leaves out the pods that a verb worked on since the last round, but for
+// the fast path of new ones, and asks for another round in their stead.
 func (g guarded) Apply(ctx context.Context, have, want plan.Plan) (int, error) {
 	s := g.s
 	if len(plan.Diff(have, want)) == 0 {
@@ -105,6 +108,8 @@ func (g guarded) Apply(ctx context.Context, have, want plan.Plan) (int, error) {
 	busy := s.settle()
 	steps, err := s.cfg.World.Apply(ctx, without(have, busy), without(want, busy))
 	if len(busy) > 0 {
+		more, failed := s.cfg.World.Apply(ctx, plan.Plan{}, s.fast(want, busy))
+		steps, err = steps+more, errors.Join(err, failed)
 		s.cfg.Wake()
 	}
 	if err != nil {
@@ -151,6 +156,8 @@ func without(p plan.Plan, pods []Pod) plan.Plan {
 	p.Routes = drop(p.Routes, func(r plan.Route) bool { return of(r.NS, r.Dev) })
 	p.Shapes = drop(p.Shapes, func(x plan.Shape) bool { return of(x.NS, x.Dev) })
 	p.Members = drop(p.Members, func(m plan.Member) bool { return members[m.Key()] })
+	p.Programs = drop(p.Programs, func(x plan.Program) bool { return of("", x.Dev) })
+	p.Shortcuts = drop(p.Shortcuts, func(x plan.Shortcut) bool { return of("", x.Dev) })
 	p.Sysctls = drop(p.Sysctls, func(x plan.Sysctl) bool { return of(x.NS, sysctlDevice(x.Name)) })
 	return p
 }

@@ -100,7 +100,7 @@ func (s *Server) program(ctx context.Context, pod Pod, view fleet.View) error {
 	s.gate.RLock()
 	defer s.gate.RUnlock()
 	defer s.touch(pod)
-	_, err := s.cfg.World.Apply(ctx, plan.Plan{}, want)
+	_, err := s.cfg.World.Apply(ctx, plan.Plan{}, slow(want))
 	if err == nil {
 		err = s.forgetFlows(ctx, pod)
 	}
@@ -172,7 +172,8 @@ func (s *Server) del(r request) error {
 // not know, the device that its key names.
 func (s *Server) found(pod Pod, known bool) plan.Plan {
 	if known {
-		return Plan(pod, fleet.View{})
+		view, _ := s.cfg.View()
+		return Plan(pod, view)
 	}
 	p := plan.Plan{Devices: []plan.Device{{Name: pod.HostDevice(), Kind: plan.Veth}}}
 	s.mu.Lock()

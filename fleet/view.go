@@ -38,6 +38,11 @@ type Settings struct {
 	MTU int `json:"mtu,omitempty"`
 	// Links is false when raven-cfg says enable-l3-tunnel: "false".
 	Links bool `json:"links"`
+	// FastPath is true where the packets of established connections between pods
+	// go past the host's IP stack.
+	FastPath bool `json:"fastPath,omitempty"`
+	// FastPathLacks is why they do not, where they would if the kernel could.
+	FastPathLacks string `json:"fastPathLacks,omitempty"`
 	// Hub is true where the node's hub is to be reached by pods.
 	Hub bool `json:"hub,omitempty"`
 	// Fence is true where NodePorts are closed in nftables.

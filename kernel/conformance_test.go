@@ -92,6 +92,7 @@ func places() map[string]func(testing.TB) place {
 // compares what each says with the file's "want". A scenario's "script" has
 // one command a line:
 //
+//	need FEATURE            skip on a kernel that cannot have it
 //	ns NAME                 make a pod's namespace
 //	ns-del NAME             remove it
 //	device NAME PREFIX      a device of somebody else's in the host
@@ -169,6 +170,10 @@ func (s *scenario) do(w []string) {
 		return
 	}
 	switch w[0] {
+	case "need":
+		if _, real := s.place.(realPlace); real {
+			kernel.Need(s.t, kernel.Feature(w[1]))
+		}
 	case "ns":
 		s.spaces = append(s.spaces, s.place.addNS(w[1]))
 	case "ns-del":

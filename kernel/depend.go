@@ -32,6 +32,10 @@ func deviceOf(item fmt.Stringer) (plan.DeviceKey, bool) {
 		return plan.DeviceKey{NS: i.NS, Name: i.Dev}, i.Dev != ""
 	case plan.Shape:
 		return plan.DeviceKey{NS: i.NS, Name: i.Dev}, true
+	case plan.Program:
+		return plan.DeviceKey{Name: i.Dev}, true
+	case plan.Shortcut:
+		return plan.DeviceKey{Name: i.Dev}, true
 	case plan.Peer:
 		return plan.DeviceKey{Name: i.Dev}, true
 	case plan.Allowed:
@@ -48,6 +52,8 @@ func without(p plan.Plan, devices map[plan.DeviceKey]bool) plan.Plan {
 	p.FDBs = off(p.FDBs, devices)
 	p.Routes = off(p.Routes, devices)
 	p.Shapes = off(p.Shapes, devices)
+	p.Programs = off(p.Programs, devices)
+	p.Shortcuts = off(p.Shortcuts, devices)
 	p.Peers = off(p.Peers, devices)
 	p.Allowed = off(p.Allowed, devices)
 	return p
@@ -87,8 +93,12 @@ func going(steps []plan.Step) departure {
 	return d
 }
 
-// takes reports whether the item disappears without a write of its own.
+// takes reports whether the item disappears without a write of its own. A
+// shortcut does not: no packet may be sent to a device that is going away.
 func (d departure) takes(item fmt.Stringer) bool {
+	if _, ok := item.(plan.Shortcut); ok {
+		return false
+	}
 	if on, ok := deviceOf(item); ok && d.devices[on] {
 		return true
 	}

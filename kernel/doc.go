@@ -2,7 +2,7 @@
 
 // Package kernel is the door to Linux: the only place that reads or writes
 // network devices, addresses, neighbours, routes, rules, nftables, iptables,
-// WireGuard and sysctls.
+// WireGuard, eBPF programs and sysctls.
 //
 // # Model
 //
@@ -27,10 +27,11 @@
 // name prefix "mag"; routes and rules carry the owner's protocol number;
 // neighbours, forwarding entries, addresses, WireGuard peers and shapes live on
 // an owned device; nftables tables are named "magpie-OWNER" or
-// "magpie-OWNER-…"; iptables accepts carry the comment "magpie:OWNER". So a
-// restarted process finds what the last one left, and never mistakes another's
-// object for its own. In a pod's namespace the interface we made is ours with
-// everything on it that the kernel did not put there by itself.
+// "magpie-OWNER-…"; iptables accepts carry the comment "magpie:OWNER"; programs
+// hang in a filter named "magpie:…" on an owned device, and shortcuts hold the
+// owner's number. So a restarted process finds what the last one left, and never
+// mistakes another's object for its own. In a pod's namespace the interface we
+// made is ours with everything on it that the kernel did not put there by itself.
 //
 // A device is made in one message with its group set to the owner's protocol
 // number, because the alias needs a second message: a device with the prefix,

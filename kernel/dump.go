@@ -27,6 +27,8 @@ func Sort(p *plan.Plan) {
 	sorted(&p.Tables)
 	sorted(&p.Members)
 	sorted(&p.Accepts)
+	sorted(&p.Programs)
+	sorted(&p.Shortcuts)
 	sorted(&p.Notes)
 }
 

@@ -201,9 +201,22 @@ func (f *Fake) removeDevice(d plan.Device) {
 		}
 	}
 	for _, p := range f.owned {
+		left := p.Shortcuts
 		*p = without(*p, gone)
+		p.Shortcuts = orphaned(left, gone)
 		p.Devices = slices.DeleteFunc(slices.Clone(p.Devices), func(x plan.Device) bool { return x.Key() == d.Key() })
 	}
+}
+
+// orphaned returns shortcuts after devices went: nothing takes them along.
+func orphaned(all []plan.Shortcut, gone map[plan.DeviceKey]bool) []plan.Shortcut {
+	out := slices.Clone(all)
+	for i := range out {
+		if gone[plan.DeviceKey{Name: out[i].Dev}] {
+			out[i].Dev = plan.Gone
+		}
+	}
+	return out
 }
 
 // Text prints everything that has an owner, owner by owner, for tests that

@@ -144,6 +144,13 @@ func (h *fakeHand) write(_ context.Context, s plan.Step) (int, error) {
 		return put(&h.mine.Allowed, s.Op, i), nil
 	case plan.Accept:
 		return put(&h.mine.Accepts, s.Op, i), nil
+	case plan.Program:
+		return put(&h.mine.Programs, s.Op, i), nil
+	case plan.Shortcut:
+		if s.Op == plan.Remove && !slices.Contains(h.mine.Shortcuts, i) {
+			return 0, nil // it leads to another pod by now
+		}
+		return put(&h.mine.Shortcuts, s.Op, i), nil
 	default:
 		return 0, fmt.Errorf("item %T: not known to this door", s.Item)
 	}

@@ -29,12 +29,14 @@ const (
 	FeatureNFTables  Feature = "nftables"
 	FeatureWireGuard Feature = "wireguard" // in the kernel; user space stands in for it
 	FeatureTUN       Feature = "tun"
+	FeatureFastPath  Feature = "fast-path" // eBPF with the functions that look up connections
 )
 
 // Features lists all features in the order of the constants.
 func Features() []Feature {
 	return []Feature{
 		FeatureVeth, FeatureVXLAN, FeatureIFB, FeatureTBF, FeatureRedirect, FeatureNFTables, FeatureWireGuard, FeatureTUN,
+		FeatureFastPath,
 	}
 }
 
@@ -45,6 +47,8 @@ func (f Feature) since() (major, minor int) {
 		return 5, 6
 	case FeatureNFTables:
 		return 5, 2 // NAT in the inet family
+	case FeatureFastPath:
+		return 6, 1
 	default:
 		return 4, 9
 	}
@@ -91,6 +95,8 @@ func (f Feature) try() error {
 		return f.Close()
 	case FeatureTBF, FeatureRedirect:
 		return f.tryShape(attrs)
+	case FeatureFastPath:
+		return tryFastPath(attrs)
 	case FeatureNFTables:
 		n, err := openNFT("")
 		if err != nil {
@@ -152,7 +158,7 @@ func Need(tb testing.TB, f Feature) {
 	}
 	m, n := f.since()
 	old := major < m || (major == m && minor < n)
-	optional := f == FeatureWireGuard || f == FeatureIFB || f == FeatureTUN
+	optional := f == FeatureWireGuard || f == FeatureIFB || f == FeatureTUN || f == FeatureFastPath
 	if (old || optional) && os.Getenv("MAGPIE_TEST_STRICT") != "1" {
 		tb.Skipf("kernel %d.%d: %v", major, minor, err)
 	}

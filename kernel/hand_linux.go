@@ -100,6 +100,10 @@ func (h *realHand) write(_ context.Context, s plan.Step) (int, error) {
 		return h.host.wg.writeAllowed(i, drop)
 	case plan.Accept:
 		return h.host.ipt.write(h.owner, i, drop)
+	case plan.Program:
+		return h.writeProgram(i, drop)
+	case plan.Shortcut:
+		return h.writeShortcut(i, drop)
 	default:
 		return 0, fmt.Errorf("item %T: not known to this door", s.Item)
 	}

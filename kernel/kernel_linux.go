@@ -52,6 +52,7 @@ type Host struct {
 	wg   *wireGuard
 	nft  *nft
 	ipt  *accepts
+	fast fastPath
 }
 
 // reportOnce guards the library's package variable that makes error texts of
@@ -91,7 +92,7 @@ func Open(o Options) (*Host, error) {
 // process. Everything else in the kernel stays.
 func (h *Host) Close() error {
 	h.conn.close()
-	return errors.Join(h.nft.close(), h.wg.close())
+	return errors.Join(h.nft.close(), h.wg.close(), h.fast.close())
 }
 
 // scope is what an Own looks at beside the objects that carry its mark.

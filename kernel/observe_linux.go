@@ -19,6 +19,7 @@ import (
 type reader struct {
 	w      *world
 	spaces []*space // the host first, then the namespaces asked for
+	hooked []int    // devices of ours in the host where programs can be
 	plan   plan.Plan
 }
 
@@ -58,6 +59,7 @@ func (r *reader) read(ctx context.Context) (plan.Plan, error) {
 	steps := []func() error{
 		func() error { return r.readFDB(host) },
 		func() error { return r.readRules(host) },
+		func() error { return r.readFastPath(host) },
 		r.readSettings,
 		func() error { return r.w.host.wg.read(&r.plan) },
 		func() error { return r.w.host.nft.read(r.w.owner, &r.plan) },

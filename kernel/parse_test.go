@@ -125,6 +125,13 @@ func parseItem(tb testing.TB, p *plan.Plan, w []string) {
 		p.Members = append(p.Members, plan.Member{Family: w[1], Table: w[2], Set: w[3], Elem: elem, Value: value})
 	case "accept":
 		p.Accepts = append(p.Accepts, plan.Accept{V6: w[1] == "ip6", Chain: w[2], Match: strings.Join(w[3:], " ")})
+	case "program":
+		p.Programs = append(p.Programs, plan.Program{Name: w[1], Dev: w[3]})
+	case "shortcut":
+		o := newOptions(tb, w[2:])
+		p.Shortcuts = append(p.Shortcuts, plan.Shortcut{
+			Addr: netip.MustParseAddr(w[1]), Dev: o.m["dev"], MAC: o.m["mac"], From: o.m["from"],
+		})
 	default:
 		tb.Fatalf("item %q: not known to this test", w[0])
 	}

@@ -39,6 +39,11 @@ func (r *reader) readShapes(s *space) error {
 				continue
 			}
 			shape.Rate, shape.Burst = v.Rate*8, bucket(v.Rate, v.Buffer)*8
+		case *netlink.Clsact:
+			if s == r.spaces[0] {
+				r.hooked = append(r.hooked, a.LinkIndex)
+			}
+			continue
 		case *netlink.Ingress:
 			if shape.Redirect, err = redirectOf(s, a.LinkIndex); err != nil {
 				return err

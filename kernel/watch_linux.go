@@ -14,12 +14,12 @@ import (
 )
 
 // watched are the multicast groups that speak when an object changes that a
-// plan can hold, by netlink family. WireGuard's configuration, traffic control
-// and sysctls announce nothing: a loop finds those at its next full round.
+// plan can hold, by netlink family. WireGuard's configuration and sysctls
+// announce nothing: a loop finds those at its next full round.
 func watched() map[int][]int {
 	return map[int][]int{
 		unix.NETLINK_ROUTE: {
-			unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
+			unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_TC,
 			unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
 			unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE,
 		},
@@ -151,20 +151,21 @@ func matters(b []byte) bool {
 	return false
 }
 
-// watchLegacy wakes when the older iptables, which announces nothing, has been
-// changed. It asks the kernel and starts no program.
+// watchLegacy wakes when the older iptables or the shortcuts, which announce
+// nothing, have been changed. It asks the kernel and starts no program.
 func (h *Host) watchLegacy(ctx context.Context, wake func()) {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-time.After(legacyPause):
-			if h.ipt.changed() {
+			legacy, shortcuts := h.ipt.changed(), h.fast.changed()
+			if legacy || shortcuts {
 				wake()
 			}
 		}
 	}
 }
 
-// legacyPause is how often the older iptables is looked at: a deleted accept
-// is to come back within a second.
+// legacyPause is how often they are looked at: a deleted accept is to come back
+// within a second.
 const legacyPause = 400 * time.Millisecond

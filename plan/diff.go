@@ -62,6 +62,9 @@ func Diff(have, want Plan) []Step {
 	// Routes come last so that a packet is let in only when all else is ready.
 	add(diff[Route, RouteKey](have.Routes, want.Routes))
 	add(diff[Rule, Rule](have.Rules, want.Rules))
+	// The fast path opens when the normal way is ready, and closes before it.
+	add(diff[Program, ProgramKey](have.Programs, want.Programs))
+	add(diff[Shortcut, ShortcutKey](have.Shortcuts, want.Shortcuts))
 	slices.Reverse(removes)
 	return append(adds, removes...)
 }

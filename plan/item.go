@@ -38,6 +38,9 @@ type (
 	TableKey  struct{ Family, Name string }
 	MemberKey struct{ Family, Table, Set, Elem string }
 	SysctlKey struct{ NS, Key string }
+	// ProgramKey has no name: a device has one program of ours.
+	ProgramKey  struct{ Dev string }
+	ShortcutKey struct{ Addr netip.Addr }
 )
 
 func (d Device) Key() DeviceKey   { return DeviceKey{d.NS, d.Name} }
@@ -53,6 +56,9 @@ func (t Table) Key() TableKey     { return TableKey{t.Family, t.Name} }
 func (m Member) Key() MemberKey   { return MemberKey{m.Family, m.Table, m.Set, m.Elem} }
 func (a Accept) Key() Accept      { return a }
 func (s Sysctl) Key() SysctlKey   { return SysctlKey{s.NS, s.Name} }
+
+func (p Program) Key() ProgramKey   { return ProgramKey{p.Dev} }
+func (s Shortcut) Key() ShortcutKey { return ShortcutKey{s.Addr} }
 
 // mainTable is the kernel's RT_TABLE_MAIN, which Route.Table 0 stands for.
 const mainTable = 254
@@ -189,6 +195,12 @@ func (a Accept) String() string {
 		family = "ip6"
 	}
 	return join("accept", family, a.Chain, a.Match)
+}
+
+func (p Program) String() string { return join("program", p.Name, "dev", p.Dev) }
+
+func (s Shortcut) String() string {
+	return join("shortcut", s.Addr.String(), "dev", s.Dev, "mac", s.MAC, "from", s.From)
 }
 
 func (s Sysctl) String() string {

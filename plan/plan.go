@@ -21,7 +21,10 @@ type Plan struct {
 	Tables  []Table   // nftables tables, each rendered whole
 	Members []Member  // map and set elements of those tables that change often
 	Accepts []Accept  // accept rules kept in the host's own iptables chains
-	Notes   []Note    // why something expected is not here: printed, tested, never applied
+	// The fast path, past the host's IP stack: see docs/adr/0019-fast-path.md.
+	Programs  []Program
+	Shortcuts []Shortcut
+	Notes     []Note // why something expected is not here: printed, tested, never applied
 }
 
 // Owner is the mark that tells our kernel objects from everybody else's.
@@ -181,6 +184,37 @@ type Accept struct {
 	Chain string // of table filter: "FORWARD"
 	Match string // iptables arguments, space-separated: "-s 10.42.0.0/16"
 }
+
+// Names of the programs.
+const (
+	// FromOverlay takes what comes out of a VXLAN device straight into pods. It
+	// also opens the device for FromPod.
+	FromOverlay = "from-overlay"
+	// FromPod, at the host's end of a pod's veth pair, takes what the pod sends
+	// straight into the overlay or into another pod of the node.
+	FromPod = "from-pod"
+)
+
+// Program is one eBPF program on what comes in by a device. It passes on the
+// packets of connections that conntrack knows as established and untranslated,
+// if their pods have a Shortcut, and leaves all others to the kernel.
+type Program struct {
+	Dev  string
+	Name string
+}
+
+// Shortcut says where the programs find a pod of this node. It names a device
+// that is there: the door keeps its index, which no other device ever gets.
+type Shortcut struct {
+	Addr netip.Addr
+	Dev  string // the host's end of the pod's veth pair; see Gone
+	MAC  string // of the pod's end
+	From string // MAC of the host's end
+}
+
+// Gone is what a door says in place of the device of a Shortcut that leads to
+// none, so that it differs from any wanted one.
+const Gone = "gone"
 
 // Sysctl is one kernel setting. Settings are never put back: others may rely
 // on them, and the value before us is not known after a restart.

@@ -31,6 +31,8 @@ func (p Plan) Text() string {
 	}
 	lines(&b, p.Members)
 	lines(&b, p.Accepts)
+	lines(&b, p.Programs)
+	lines(&b, p.Shortcuts)
 	lines(&b, p.Notes)
 	return b.String()
 }
@@ -65,6 +67,8 @@ func Merge(plans ...Plan) Plan {
 		out.Tables = union(out.Tables, p.Tables)
 		out.Members = union(out.Members, p.Members)
 		out.Accepts = union(out.Accepts, p.Accepts)
+		out.Programs = union(out.Programs, p.Programs)
+		out.Shortcuts = union(out.Shortcuts, p.Shortcuts)
 		out.Notes = union(out.Notes, p.Notes)
 	}
 	return out

@@ -112,6 +112,9 @@ func (o overlay) build(p *plan.Plan) {
 		Local: o.underlay.Addr, Underlay: o.underlay.Dev,
 	})
 	p.Addrs = append(p.Addrs, plan.Addr{Dev: o.device, Prefix: o.host(own.Addr())})
+	if o.view.Settings.FastPath {
+		p.Programs = append(p.Programs, plan.Program{Dev: o.device, Name: plan.FromOverlay})
+	}
 	p.Sysctls = append(p.Sysctls, o.sysctls()...)
 	peers := o.neighbours(p)
 	o.links(p, peers)

@@ -56,6 +56,8 @@ type Network struct {
 	Port int `json:"port"`
 	// +magpie:config=magpie-agent
 	MTU int `json:"mtu"`
+	// +magpie:config=magpie-agent
+	FastPath string `json:"fastPath"`
 }
 
 // Agent is what runs on every node.

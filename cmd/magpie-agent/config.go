@@ -47,6 +47,10 @@ type Config struct {
 	// +kubebuilder:validation:Maximum=9500
 	// +magpie:orZero
 	MTU int `json:"mtu"`
+	// FastPath is auto or off: whether established connections between pods go past
+	// the host's IP stack where the kernel can do that.
+	// +kubebuilder:validation:Enum=auto;off
+	FastPath string `json:"fastPath"`
 	// APIServer is the URL, https://..., to use instead of the one in the
 	// environment, which on a node without kube-proxy leads nowhere.
 	// +kubebuilder:validation:Pattern=`^$|^https://.+`
@@ -129,7 +133,7 @@ const (
 // Default returns what an empty agent.yaml means.
 func Default() Config {
 	return Config{
-		VNI: api.VNI, Port: api.PortVXLAN,
+		VNI: api.VNI, Port: api.PortVXLAN, FastPath: fastPathAuto,
 		CNIBinDir: "/opt/cni/bin", CNIConfDir: "/etc/cni/net.d",
 		StateDir: api.DirState, RunDir: api.DirRun,
 		Tunnel: TunnelConfig{
@@ -193,6 +197,9 @@ func (c Config) Validate() error {
 	between("port", c.Port, 1, 65535)
 	if c.MTU != 0 {
 		between("mtu", c.MTU, api.MTUMin, api.MTUMax)
+	}
+	if c.FastPath != fastPathAuto && c.FastPath != fastPathOff {
+		bad("fastPath: %q is neither auto nor off", c.FastPath)
 	}
 	if c.APIServer != "" && !strings.HasPrefix(c.APIServer, "https://") {
 		bad("apiServer: %q is not of the form https://host[:port]", c.APIServer)

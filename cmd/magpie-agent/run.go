@@ -86,7 +86,7 @@ type agent struct {
 func (a *agent) run(ctx context.Context) error {
 	a.vitals = newVitals(a.log, "vxlan", "mesh", "cni", "hub", "fence")
 	a.source = &source{
-		objects: a.api.Objects, host: a.lookAround, settings: a.config.settings(),
+		objects: a.api.Objects, host: a.lookAround, settings: a.settings(),
 		path: filepath.Join(a.config.StateDir, filepath.Base(api.FileView)),
 		log:  a.log, changed: a.bell.ring, note: a.vitals.note, judge: a.judgeView,
 	}

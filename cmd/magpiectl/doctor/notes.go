@@ -42,6 +42,7 @@ var notes = map[string]note{
 	"tunnel-off":       {Severity: health.Info, Why: "kubectl logs and exec do not reach sites, on purpose."},
 	"proxy-off":        {Severity: health.Info, Why: "kubectl logs and exec do not reach sites, on purpose."},
 	"mtu-clamped":      {Severity: health.Info, Why: "Pods get a smaller MTU than was asked for; larger packets would be lost."},
+	"fast-path-off":    {Severity: health.Info, Why: "Pods reach each other as before, for more CPU time: the kernel has no fast path."},
 	// An agent does not know that its node is not Ready.
 	"tunnel-down":     {DependsOn: []health.Code{health.NodeNotReady}},
 	"gateway-missing": {Severity: health.Warning, Why: whyCutOff},

@@ -46,7 +46,10 @@ func (n node) view() fleet.View {
 			Underlay4: fleet.Underlay{Dev: underlay, Addr: n.addr(), MTU: underlayMTU},
 			VTEPMAC:   fleet.MAC(n.name(), "vxlan4"),
 		},
-		Settings: fleet.Settings{ClusterCIDRs: []netip.Prefix{clusterCIDR}, VNI: api.VNI, Port: api.PortVXLAN},
+		Settings: fleet.Settings{
+			ClusterCIDRs: []netip.Prefix{clusterCIDR}, VNI: api.VNI, Port: api.PortVXLAN,
+			FastPath: kernel.FeatureFastPath.Probe() == nil, // as the agent's "auto"
+		},
 	}
 	home := fleet.Domain{Name: api.GatewayCloud, Cloud: true}
 	for i := range 2 {
