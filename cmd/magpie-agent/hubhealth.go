@@ -79,7 +79,7 @@ func newHubMetrics(h *nodeHub) *hubMetrics {
 		gone:     desc("magpie_hub_gone_total", "Watchers told to list again, by kind.", "kind"),
 		heard:    desc("magpie_hub_last_heard_timestamp_seconds", "When the API server last said anything about a kind.", "kind"),
 		requests: desc("magpie_hub_requests_total", "Requests since the hub began to listen: answered, refused, or passed to the API server.", "result"),
-		reviews:  desc("magpie_hub_reviews_total", "Questions about callers, asked of the API server or answered from before while it is away.", "result"),
+		reviews:  desc("magpie_hub_reviews_total", "Questions about callers: asked of the API server, or while it is away answered from before or by the signature of a token.", "result"),
 	}
 }
 
@@ -117,4 +117,5 @@ func (m *hubMetrics) Collect(ch chan<- prometheus.Metric) {
 	asked := m.hub.review.Stats()
 	send(m.reviews, counter, float64(asked.Asked), "asked")
 	send(m.reviews, counter, float64(asked.Graced), "graced")
+	send(m.reviews, counter, float64(asked.Signed), "signed")
 }
