@@ -79,21 +79,28 @@ func (b *builder) strangers() {
 	if b.r.Fence.Value == nil {
 		return
 	}
-	known := map[string]bool{"": true, "*": true}
-	for _, p := range b.r.Pools {
-		known[p.Name] = true
-	}
 	var out []string
-	for item := range strings.SplitSeq(*b.r.Fence.Value, ",") {
-		name := strings.TrimPrefix(strings.TrimSpace(item), "-")
-		if !known[name] {
-			known[name] = true
+	for _, name := range Named(*b.r.Fence.Value) {
+		if !slices.ContainsFunc(b.r.Pools, func(p Pool) bool { return p.Name == name }) {
 			out = append(out, fmt.Sprintf("%q", name))
 		}
 	}
 	if len(out) > 0 {
 		b.r.Hints = append(b.r.Hints, api.AnnotationListen+" names "+few(out)+": there is no such pool, yet or by a typing mistake")
 	}
+}
+
+// Named returns the pools that a value of nodeport.openyurt.io/listen names,
+// each once.
+func Named(value string) []string {
+	var out []string
+	for item := range strings.SplitSeq(value, ",") {
+		name := strings.TrimPrefix(strings.TrimSpace(item), "-")
+		if name != "" && name != "*" && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func orNone(pool string) string {
