@@ -135,6 +135,13 @@ func Cluster() []Condition {
 			Code: DNSDown, Title: "the cluster's DNS has no endpoint that is ready", Severity: Error,
 			Why: "Pods find nothing by name; connections by address work.",
 		},
+	}
+}
+
+// Services returns those of what Services ask for and who follows it, causes
+// before effects.
+func Services() []Condition {
+	return []Condition{
 		{
 			Code: HubGone, Title: "kube-proxy or CoreDNS read through a hub that is not served", Severity: Error,
 			Why: "They go on with what they know; restarted, they find nothing, and Services of the node lead nowhere.",
@@ -205,4 +212,4 @@ func Machine() []Condition {
 }
 
 // All returns every condition.
-func All() []Condition { return slices.Concat(Conditions(), Cluster(), Tunnel(), Machine()) }
+func All() []Condition { return slices.Concat(Conditions(), Cluster(), Services(), Tunnel(), Machine()) }
