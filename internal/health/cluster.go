@@ -212,4 +212,6 @@ func Machine() []Condition {
 }
 
 // All returns every condition.
-func All() []Condition { return slices.Concat(Conditions(), Cluster(), Services(), Tunnel(), Machine()) }
+func All() []Condition {
+	return slices.Concat(Conditions(), Cluster(), Services(), Tunnel(), Machine())
+}
