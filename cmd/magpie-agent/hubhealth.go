@@ -59,6 +59,14 @@ func stale(stats []hub.Stats, online bool, at time.Time) string {
 	return strings.Join(old, ", ")
 }
 
+// newListHistogram begins at a list of a few Services from memory.
+func newListHistogram() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "magpie_hub_list_duration_seconds", Help: "Time to answer a list, to its last byte.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+	})
+}
+
 // hubMetrics are read when somebody asks.
 type hubMetrics struct {
 	hub *nodeHub
@@ -88,6 +96,7 @@ func (m *hubMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{m.objects, m.shown, m.watchers, m.events, m.gone, m.heard, m.requests, m.reviews} {
 		ch <- d
 	}
+	m.hub.lists.Describe(ch)
 }
 
 // Collect is part of prometheus.Collector.
@@ -118,4 +127,5 @@ func (m *hubMetrics) Collect(ch chan<- prometheus.Metric) {
 	send(m.reviews, counter, float64(asked.Asked), "asked")
 	send(m.reviews, counter, float64(asked.Graced), "graced")
 	send(m.reviews, counter, float64(asked.Signed), "signed")
+	m.hub.lists.Collect(ch)
 }
