@@ -60,6 +60,9 @@ func (t target) trim(o any) (Object, error) {
 	if !ok || reflect.TypeOf(o) != t.kind {
 		return nil, fmt.Errorf("store %T: it is none of %s", o, t.sh.kind.Resource)
 	}
+	if kind := obj.GetObjectKind().GroupVersionKind().Kind; kind != "" && kind != t.sh.kind.Name {
+		return nil, fmt.Errorf("store %s %s: it is none of %s", kind, keyOf(obj), t.sh.kind.Resource)
+	}
 	obj.SetManagedFields(nil)
 	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	return obj, nil

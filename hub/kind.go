@@ -4,6 +4,8 @@ package hub
 
 import (
 	"cmp"
+	"fmt"
+	"reflect"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -105,6 +107,15 @@ func (k Kind) empty() Object {
 	default:
 		return &corev1.Node{}
 	}
+}
+
+// isList returns an error for what is no list of the kind. Client-go takes any
+// list that it can decode, and an empty one of Pods for no Services.
+func (k Kind) isList(list runtime.Object) error {
+	if t := reflect.Indirect(reflect.ValueOf(list)).Type(); t.Name() != k.Name+"List" {
+		return fmt.Errorf("list of %s: the answer is a %s", k.Resource, t.Name())
+	}
+	return nil
 }
 
 // at returns o with another resourceVersion. The copy is shallow: what lies

@@ -85,8 +85,14 @@ type overheard struct {
 
 func (o *overheard) ListWithContext(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 	list, err := o.ListWatch.ListWithContext(ctx, opts)
+	if err == nil {
+		err = o.kind.isList(list)
+	}
 	o.outcome(ctx, err)
-	return list, err
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
 func (o *overheard) WatchWithContext(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/magpie-edge/magpie/plan"
 	"github.com/magpie-edge/magpie/topology"
 )
 
@@ -101,8 +102,21 @@ func (s *Store) reached(was Object, svc *corev1.Service) {
 		s.followers(keyOf(svc))
 	}
 	if note != nil && s.o.Note != nil && (!ok || noteBefore == nil || noteBefore.Text != note.Text) {
-		s.notes = append(s.notes, noted{svc, *note})
+		s.tell(svc, *note)
 	}
+}
+
+// tell hands a note out unless it was just now.
+func (s *Store) tell(svc *corev1.Service, n plan.Note) {
+	what, now := string(svc.UID)+"\n"+n.Text, s.o.Now()
+	if at, ok := s.told[what]; ok && now.Sub(at) < tellAgain {
+		return
+	}
+	if len(s.told) >= toldMost {
+		clear(s.told)
+	}
+	s.told[what] = now
+	s.notes = append(s.notes, noted{svc, n})
 }
 
 // followers shows the endpoints of a Service anew.

@@ -53,7 +53,8 @@ type Options struct {
 	// of them at once is no reason to list again.
 	Window int
 	// Note, which may be nil, is called for a Service whose topology annotation
-	// says nothing known, once for each value. It must return soon.
+	// says nothing known, once for each value, and again a minute later if that
+	// comes back. It must return soon.
 	Note func(*corev1.Service, plan.Note)
 	// Changed, which may be nil, is called when Services would return something
 	// else than before, perhaps once for several changes. It must return at once.
@@ -82,7 +83,16 @@ type Store struct {
 	// doubting is set while reconsider will be called.
 	doubting bool
 	moved    bool // a Service has changed: for Options.Changed when mu is free
+	// told is when each note was handed out last, by Service and text.
+	told map[string]time.Time
 }
+
+const (
+	// tellAgain is how soon the same note may be handed out again: a Service that
+	// somebody switches to and fro must not fill logs.
+	tellAgain = time.Minute
+	toldMost  = 4096
+)
 
 // noted is a note on a Service.
 type noted struct {
@@ -101,6 +111,7 @@ func New(o Options) *Store {
 		// could give the same number to different things.
 		version: uint64(max(0, o.Now().UnixMilli())) << 20,
 		shelves: map[Kind]*shelf{}, pools: map[string]string{}, slices: map[key]map[key]struct{}{},
+		told: map[string]time.Time{},
 	}
 	for _, k := range Kinds() {
 		s.shelves[k] = newShelf(k)

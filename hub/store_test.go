@@ -332,10 +332,12 @@ func TestSharing(t *testing.T) {
 	}
 }
 
-// TestNotes: a value that says nothing is told once.
+// TestNotes: a value that says nothing is told once, and again if it comes back
+// after a while.
 func TestNotes(t *testing.T) {
 	var notes []string
-	o := options()
+	o, now := options(), time.Now()
+	o.Now = func() time.Time { return now }
 	var s *hub.Store
 	o.Note = func(svc *corev1.Service, n plan.Note) {
 		if n.Code != topology.NoteUnknownTopology {
@@ -351,6 +353,9 @@ func TestNotes(t *testing.T) {
 	put(t, s, hub.Services, pinned("till", "region"))
 	replace(t, s, hub.Services, pinned("till", "region"), pinned("open", byPool))
 	put(t, s, hub.Services, pinned("till", "planet"))
+	put(t, s, hub.Services, pinned("till", byPool))
+	put(t, s, hub.Services, pinned("till", "planet"))
+	now = now.Add(time.Minute)
 	put(t, s, hub.Services, pinned("till", byPool))
 	put(t, s, hub.Services, pinned("till", "planet"))
 	s.Place(shops().with("a-1", "shop-b").place("a-1"))

@@ -19,6 +19,7 @@ type Values struct {
 	AdmissionPolicies AdmissionPolicies `json:"admissionPolicies"`
 	Uninstall         Uninstall         `json:"uninstall"`
 	Monitoring        Monitoring        `json:"monitoring"`
+	Dashboards        Dashboards        `json:"dashboards"`
 }
 
 // Image is the image of agent and manager.
@@ -235,4 +236,13 @@ type Resources struct {
 	Limits   map[string]any `json:"limits"`
 	Requests map[string]any `json:"requests"`
 	Claims   []any          `json:"claims"`
+}
+
+// Dashboards makes a ConfigMap with a dashboard for Grafana's sidecar.
+type Dashboards struct {
+	Enabled bool `json:"enabled"`
+	// Labels by which the sidecar finds it, beside grafana_dashboard: "1".
+	Labels map[string]string `json:"labels"`
+	// Annotations such as grafana_folder.
+	Annotations map[string]string `json:"annotations"`
 }

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
@@ -57,6 +58,7 @@ type nodeHub struct {
 	review *access.Reviewer
 	certs  *cert.Keeper
 	warner *warner
+	lists  prometheus.Histogram
 	server atomic.Pointer[serve.Server]
 	fault  atomic.Pointer[error] // why nobody is served; nil: somebody is
 
@@ -128,6 +130,7 @@ func newHub(h *nodeHub) (*nodeHub, error) {
 	h.store = hub.New(hub.Options{
 		Node: h.node, Config: h.account, Log: h.log, Now: now, Dir: h.state, Cluster: name, Note: h.warner.warn, Changed: h.changed,
 	})
+	h.lists = newListHistogram()
 	h.fail(errors.New("it has not begun to listen"))
 	return h, nil
 }
@@ -179,6 +182,7 @@ func (h *nodeHub) serveOnce(ctx context.Context) error {
 	server, err := serve.New(serve.Options{
 		Store: h.store, Upstream: h.account, Review: h.review, Node: h.node,
 		Certificate: h.certs.GetCertificate, Now: now, Log: h.log,
+		Listed: func(took time.Duration) { h.lists.Observe(took.Seconds()) },
 	})
 	if err != nil {
 		return err

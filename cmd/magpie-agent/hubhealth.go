@@ -59,6 +59,14 @@ func stale(stats []hub.Stats, online bool, at time.Time) string {
 	return strings.Join(old, ", ")
 }
 
+// newListHistogram begins at a list of a few Services from memory.
+func newListHistogram() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "magpie_hub_list_duration_seconds", Help: "Time to answer a list, to its last byte.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+	})
+}
+
 // hubMetrics are read when somebody asks.
 type hubMetrics struct {
 	hub *nodeHub
@@ -79,7 +87,7 @@ func newHubMetrics(h *nodeHub) *hubMetrics {
 		gone:     desc("magpie_hub_gone_total", "Watchers told to list again, by kind.", "kind"),
 		heard:    desc("magpie_hub_last_heard_timestamp_seconds", "When the API server last said anything about a kind.", "kind"),
 		requests: desc("magpie_hub_requests_total", "Requests since the hub began to listen: answered, refused, or passed to the API server.", "result"),
-		reviews:  desc("magpie_hub_reviews_total", "Questions about callers, asked of the API server or answered from before while it is away.", "result"),
+		reviews:  desc("magpie_hub_reviews_total", "Questions about callers: asked of the API server, or while it is away answered from before or by the signature of a token.", "result"),
 	}
 }
 
@@ -88,6 +96,7 @@ func (m *hubMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{m.objects, m.shown, m.watchers, m.events, m.gone, m.heard, m.requests, m.reviews} {
 		ch <- d
 	}
+	m.hub.lists.Describe(ch)
 }
 
 // Collect is part of prometheus.Collector.
@@ -117,4 +126,6 @@ func (m *hubMetrics) Collect(ch chan<- prometheus.Metric) {
 	asked := m.hub.review.Stats()
 	send(m.reviews, counter, float64(asked.Asked), "asked")
 	send(m.reviews, counter, float64(asked.Graced), "graced")
+	send(m.reviews, counter, float64(asked.Signed), "signed")
+	m.hub.lists.Collect(ch)
 }

@@ -37,8 +37,9 @@ var crdKind = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version
 func examinee(ctx context.Context, e *env, k kubernetes.Interface, d dynamic.Interface) (doctor.Patient, error) {
 	p := doctor.Patient{Now: e.now(), Denied: map[string]string{}}
 	fs, err := gather(ctx, k, d)
+	gathered := err == nil
 	switch {
-	case err == nil:
+	case gathered:
 		if err = fill(&p, e, fs); err == nil {
 			p.Tunnel, err = tunnels(ctx, e, k, fs)
 		}
@@ -74,6 +75,9 @@ func examinee(ctx context.Context, e *env, k kubernetes.Interface, d dynamic.Int
 	read("kube-proxy", func() (err error) { p.Proxies, err = pods(ctx, k, "k8s-app=kube-proxy"); return err })
 	read("cluster DNS", func() (err error) { p.DNS, err = dnsReady(ctx, k); return err })
 	read("service ranges", func() (err error) { p.ServiceRanges, err = serviceRanges(ctx, k); return err })
+	if gathered {
+		read("hub", func() (err error) { p.Services, err = services(ctx, k, d, fs); return err })
+	}
 	err = g.Wait()
 	close(denied)
 	for x := range denied {

@@ -4,6 +4,9 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/doctor"
+	"github.com/magpie-edge/magpie/hub/client"
 )
 
 // answerTimeout is how long the agent on this machine may take.
@@ -25,18 +29,32 @@ func machine(ctx context.Context, files fs.FS) doctor.Machine {
 		name = "here"
 	}
 	return doctor.Machine{Name: name, Files: files, Answer: func(path string) (int, string, error) {
-		return ask(ctx, fmt.Sprintf("http://127.0.0.1:%d%s", api.PortAgentHealth, path))
+		return ask(ctx, http.DefaultClient, fmt.Sprintf("http://127.0.0.1:%d%s", api.PortAgentHealth, path))
+	}, Hub: func(authority string) (int, error) {
+		return askHub(ctx, client.URL(api.HubLoopback), authority)
 	}}
 }
 
-func ask(ctx context.Context, url string) (status int, body string, err error) {
+// askHub lists Services as nobody.
+func askHub(ctx context.Context, hub, authority string) (status int, err error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(authority)) {
+		return 0, errors.New("its authority is no certificate")
+	}
+	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	defer t.CloseIdleConnections()
+	status, _, err = ask(ctx, &http.Client{Transport: t}, hub+"/api/v1/services?limit=1")
+	return status, err
+}
+
+func ask(ctx context.Context, c *http.Client, url string) (status int, body string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, "", err
 	}
-	answer, err := http.DefaultClient.Do(r)
+	answer, err := c.Do(r)
 	if err != nil {
 		return 0, "", err
 	}

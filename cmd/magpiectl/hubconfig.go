@@ -165,24 +165,36 @@ func (t *dnsTurn) status(ctx context.Context) (hubState, error) {
 	return hubState{t.w.title(), on, pods}, err
 }
 
-// hubOff is why readers of the nodes do not go through their hubs; "" if they do.
-func hubOff(ctx context.Context, k kubernetes.Interface, d dynamic.Interface) string {
+// readers are kube-proxy and CoreDNS by the names that kubeadm and ACK give.
+func readers(ctx context.Context, k kubernetes.Interface, d dynamic.Interface) ([]hubState, error) {
 	s := &switcher{o: hubDefaults(), k: k, d: d}
 	proxies, dns, err := s.find(ctx)
 	if err != nil {
-		return "it cannot be told: " + err.Error()
+		return nil, err
 	}
-	turns := slices.Concat(proxies, dns)
-	if len(turns) == 0 {
-		return "no kube-proxy and no CoreDNS is known; see magpiectl hub"
-	}
-	for _, t := range turns {
+	var out []hubState
+	for _, t := range slices.Concat(proxies, dns) {
 		state, err := t.status(ctx)
 		if err != nil {
-			return "it cannot be told: " + err.Error()
+			return nil, err
 		}
-		if !state.Hub {
-			return state.Reader + " reads from the API server; see magpiectl hub enable"
+		out = append(out, state)
+	}
+	return out, nil
+}
+
+// hubOff is why readers of the nodes do not go through their hubs; "" if they do.
+func hubOff(ctx context.Context, k kubernetes.Interface, d dynamic.Interface) string {
+	states, err := readers(ctx, k, d)
+	if err != nil {
+		return "it cannot be told: " + err.Error()
+	}
+	if len(states) == 0 {
+		return "no kube-proxy and no CoreDNS is known; see magpiectl hub"
+	}
+	for _, s := range states {
+		if !s.Hub {
+			return s.Reader + " reads from the API server; see magpiectl hub enable"
 		}
 	}
 	return ""

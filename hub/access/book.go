@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 const (
@@ -97,8 +98,9 @@ func (b *book[V]) get(ctx context.Context, key string, ask func(context.Context)
 }
 
 // recall returns what is remembered, and whether that is good as it is or only
-// while the API server does not answer. An answer from the future is as good
-// as one of now: a node without a battery starts in 1970.
+// while the API server does not answer. An answer from the future is of another
+// process whose clock was wrong, or ours is: a node without a battery starts in
+// 1970. It has its grace, but is asked for again.
 func (b *book[V]) recall(key string) (v V, fresh, graced bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -112,7 +114,13 @@ func (b *book[V]) recall(key string) (v V, fresh, graced bool) {
 	if b.yes(e.value) {
 		lasts = allowedFor
 	}
-	return e.value, age < lasts, age < b.o.Grace
+	return e.value, age >= 0 && age < lasts, age < b.o.Grace
+}
+
+// has reports whether anything is remembered that is within the grace.
+func (b *book[V]) has(key string) bool {
+	_, fresh, graced := b.recall(key)
+	return fresh || graced
 }
 
 func (b *book[V]) put(key string, v V) {
@@ -165,11 +173,12 @@ type line struct {
 	until time.Time
 }
 
+// heard takes what became of a question. Who refuses us is not away.
 func (l *line) heard(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.until = time.Time{}
-	if err != nil {
+	if err != nil && !apierrors.IsUnauthorized(err) && !apierrors.IsForbidden(err) {
 		l.until = l.now().Add(awayFor)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/magpie-edge/magpie/hub/file"
@@ -18,8 +19,10 @@ const saveEvery = 5 * time.Second
 
 // saved is the file: every yes. A no is not worth a grace.
 type saved struct {
-	Users  map[string]savedEntry[*User]  `json:"users"`  // by SHA-256 of the token
-	Rights map[string]savedEntry[answer] `json:"rights"` // by SHA-256 of user and deed
+	Users   map[string]savedEntry[*User]  `json:"users"`   // by SHA-256 of the token
+	Bearers map[string]savedEntry[*User]  `json:"bearers"` // by SHA-256 of what his tokens have in common
+	Rights  map[string]savedEntry[answer] `json:"rights"`  // by SHA-256 of user and deed
+	Keys    savedEntry[json.RawMessage]   `json:"keys"`    // a JSON Web Key Set
 }
 
 type savedEntry[V any] struct {
@@ -27,9 +30,13 @@ type savedEntry[V any] struct {
 	At    time.Time `json:"at"`
 }
 
-// Run keeps the file current until ctx ends, and returns ctx.Err(). A file that
-// can not be written is told once and costs the next start its memory.
+// Run keeps the API server's keys and the file current until ctx ends, and
+// returns ctx.Err(). A file that can not be written is told once and costs the
+// next start its memory.
 func (r *Reviewer) Run(ctx context.Context) error {
+	var keys sync.WaitGroup
+	defer keys.Wait()
+	keys.Go(func() { r.keys.run(ctx) })
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()
 	told := false
@@ -56,11 +63,13 @@ func (r *Reviewer) save() error {
 		return nil
 	}
 	users, change1 := r.users.export()
-	rights, change2 := r.answers.export()
-	if !r.users.behind() && !r.answers.behind() {
+	bearers, change2 := r.bearers.export()
+	rights, change3 := r.answers.export()
+	keys := r.keys.export()
+	if !r.users.behind() && !r.bearers.behind() && !r.answers.behind() && !r.keys.behind(keys) {
 		return nil
 	}
-	text, err := json.Marshal(saved{users, rights})
+	text, err := json.Marshal(saved{users, bearers, rights, keys})
 	if err == nil {
 		err = file.Replace(r.o.Path, text, 0o600)
 	}
@@ -68,7 +77,9 @@ func (r *Reviewer) save() error {
 		return err
 	}
 	r.users.noteWritten(users, change1)
-	r.answers.noteWritten(rights, change2)
+	r.bearers.noteWritten(bearers, change2)
+	r.answers.noteWritten(rights, change3)
+	r.keys.noteWritten(keys)
 	return nil
 }
 
@@ -89,7 +100,9 @@ func (r *Reviewer) load() {
 		return
 	}
 	r.users.load(s.Users)
+	r.bearers.load(s.Bearers)
 	r.answers.load(s.Rights)
+	r.keys.load(s.Keys)
 }
 
 // export returns every yes that is within the grace, and the count of changes

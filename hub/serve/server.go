@@ -45,7 +45,8 @@ type Reviewer interface {
 	May(ctx context.Context, u access.User, d access.Deed) error
 }
 
-// Options of a Server; all of them must be set, Certificate only for Serve.
+// Options of a Server; all of them must be set, Certificate only for Serve,
+// Listed by who wants it.
 type Options struct {
 	Store *hub.Store
 	// Upstream is how to reach the API server. Its credentials are not used.
@@ -55,6 +56,8 @@ type Options struct {
 	Node string
 	// Certificate is for tls.Config.GetCertificate.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Listed is told how long the answer to a list took, to its last byte.
+	Listed func(took time.Duration)
 	// Now is the clock, a real one: time limits of connections go by it.
 	Now func() time.Time
 	Log *slog.Logger
@@ -198,7 +201,12 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, q question) erro
 	case verbWatch:
 		return s.watch(w, r, q, f)
 	case verbList:
-		return s.list(w, r, q, f)
+		began := s.o.Now()
+		err := s.list(w, r, q, f)
+		if err == nil && s.o.Listed != nil {
+			s.o.Listed(s.o.Now().Sub(began))
+		}
+		return err
 	default:
 		return s.get(w, r, q, f)
 	}

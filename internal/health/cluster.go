@@ -38,6 +38,23 @@ const (
 	KubeProxyDown Code = "kube-proxy-down"
 	// DNSDown: the cluster's DNS has no endpoint that is ready. Subject: "cluster".
 	DNSDown Code = "dns-down"
+	// HubGone: kube-proxy or CoreDNS are pointed at a hub that the agents do not
+	// serve. Subject: "cluster".
+	HubGone Code = "hub-gone"
+	// HubOff: Services have annotations that only a hub follows, and the agents
+	// serve none. Subject: "cluster".
+	HubOff Code = "hub-off"
+	// HubUnread: the agents serve a hub, and kube-proxy or CoreDNS do not read
+	// through it. Subject: "cluster".
+	HubUnread Code = "hub-unread"
+	// ListenUnknownPool: nodeport.openyurt.io/listen names a pool that does not
+	// exist. Subject: "pool NAME".
+	ListenUnknownPool Code = "listen-unknown-pool"
+	// PinUnserved: a pinned Service has no ready endpoint in a pool that has
+	// nodes. Subject: "cluster".
+	PinUnserved Code = "pin-unserved"
+	// PoolEmpty: no node is in a NodePool. Subject: "cluster".
+	PoolEmpty Code = "pool-empty"
 	// TunnelGatewayDown: an instance of magpie-gateway, or all, do not answer.
 	// Subject: "gateway POD" or "gateway".
 	TunnelGatewayDown Code = "tunnel-gateway-down"
@@ -123,6 +140,37 @@ func Cluster() []Condition {
 	}
 }
 
+// Services returns those of what Services ask for and who follows it, causes
+// before effects.
+func Services() []Condition {
+	return []Condition{
+		{
+			Code: HubGone, Title: "kube-proxy or CoreDNS read through a hub that is not served", Severity: Error,
+			Why: "They go on with what they know; restarted, they find nothing, and Services of the node lead nowhere.",
+		},
+		{
+			Code: HubOff, Title: "Services have annotations that only a hub follows, and there is none", Severity: Warning,
+			Why: "Their traffic goes to every site, and every node opens their NodePorts.",
+		},
+		{
+			Code: HubUnread, Title: "kube-proxy or CoreDNS do not read through the hub", Severity: Warning,
+			Why: "openyurt.io/topologyKeys and nodeport.openyurt.io/listen have no effect on them, and restarted while the cloud is away they find nothing.",
+		},
+		{
+			Code: ListenUnknownPool, Title: "nodeport.openyurt.io/listen names a pool that does not exist", Severity: Warning,
+			Why: "If it is a typing mistake, the pool that is meant does not open the NodePort, or opens one that it should not.",
+		},
+		{
+			Code: PinUnserved, Title: "a pinned Service has no ready endpoint in some pools", Severity: Info,
+			Why: "Right for a Service of one site; clients of it in those pools get no answer, and never one from elsewhere.",
+		},
+		{
+			Code: PoolEmpty, Title: "a pool has no node", Severity: Info,
+			Why: "Pods that are to run there wait, and a Service that is pinned to it serves nobody.",
+		},
+	}
+}
+
 // Tunnel returns those of the O&M tunnel that are seen from the cluster's side,
 // causes before effects.
 func Tunnel() []Condition {
@@ -170,4 +218,6 @@ func Machine() []Condition {
 }
 
 // All returns every condition.
-func All() []Condition { return slices.Concat(Conditions(), Cluster(), Tunnel(), Machine()) }
+func All() []Condition {
+	return slices.Concat(Conditions(), Cluster(), Services(), Tunnel(), Machine())
+}

@@ -3,6 +3,7 @@
 package chart_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os/exec"
@@ -80,6 +81,7 @@ func TestDoctor(t *testing.T) {
 	looker := asPod(t, admin, "magpie-test", "c-1")
 	ready(t, admin, "c-1", corev1.ConditionTrue)
 	checkService(t, binary, looker)
+	annotatedService(t, admin)
 	d := doctor(t, binary, looker)
 	for _, c := range d.Checks {
 		if strings.Contains(c.Skipped, "forbidden") {
@@ -88,6 +90,9 @@ func TestDoctor(t *testing.T) {
 	}
 	if d.OK || !d.find("manager-down", "cluster") || !d.find("agent-missing", "node c-1") {
 		t.Errorf("nobody runs, and doctor says %+v", d)
+	}
+	if !d.find("hub-off", "cluster") || !d.find("listen-unknown-pool", "pool nowhere") || !d.find("unknown-topology", "service default/annotated") {
+		t.Errorf("of annotations, doctor says %+v", d)
 	}
 	ready(t, admin, "c-1", corev1.ConditionFalse)
 	if d := doctor(t, binary, looker); d.find("agent-missing", "node c-1") || !d.find("node-not-ready", "node c-1") && !d.find("no-pod-cidr", "node c-1") {
@@ -98,6 +103,21 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
+}
+
+// annotatedService asks for what nobody follows, in words that mean nothing.
+func annotatedService(t *testing.T, c *kubernetes.Clientset) {
+	t.Helper()
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{
+		Name: "annotated", Annotations: map[string]string{"nodeport.openyurt.io/listen": "nowhere", "openyurt.io/topologyKeys": "site"},
+	}}
+	s.Spec.Type, s.Spec.Ports = corev1.ServiceTypeNodePort, []corev1.ServicePort{{Port: 80}}
+	if _, err := c.CoreV1().Services("default").Create(t.Context(), s, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.CoreV1().Services("default").Delete(context.Background(), s.Name, metav1.DeleteOptions{})
+	})
 }
 
 // checkService: the role is enough for magpiectl service, too.

@@ -44,9 +44,15 @@ func well() doctor.Patient {
 		Reports:   []v1alpha1.LinkReport{},
 		PodRanges: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}, ServiceRanges: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
 		Addresses: map[string][]netip.Addr{"a-1": {netip.MustParseAddr("192.168.1.11")}},
+		Services: &doctor.Services{
+			Served:  true,
+			Readers: []doctor.Reader{{Name: "DaemonSet kube-system/kube-proxy", Hub: true}, {Name: "Deployment kube-system/coredns", Hub: true}},
+			Pools:   []string{"shop-a", "shop-b", "vpc"}, PoolOf: map[string]string{}, Ready: map[string][]string{},
+		},
 	}
 	for _, n := range []string{"cloud-1", "a-1", "a-2", "b-1"} {
 		domain := map[byte]string{'c': "gw-cloud", 'a': "gw-shop-a", 'b': "gw-shop-b"}[n[0]]
+		p.Services.PoolOf[n] = map[byte]string{'c': "vpc", 'a': "shop-a", 'b': "shop-b"}[n[0]]
 		p.Status.Nodes = append(p.Status.Nodes, status.Node{Name: n, Domain: domain, Ready: true})
 		p.Agents = append(p.Agents, pod("magpie-agent-"+n, n, corev1.ConditionTrue))
 		p.Proxies = append(p.Proxies, pod("kube-proxy-"+n, n, corev1.ConditionTrue))
@@ -69,6 +75,25 @@ func (w *world) problem(code, subject, text, do string) {
 
 type world struct{ doctor.Patient }
 
+// service adds one with a NodePort and annotations, pairs, and ready endpoints
+// on those nodes.
+func (w *world) service(name string, nodes []string, annotations ...string) *corev1.Service {
+	s := corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: map[string]string{}}}
+	s.Spec.Ports = []corev1.ServicePort{{Port: 80, NodePort: 30080}}
+	for i := 0; i < len(annotations); i += 2 {
+		s.Annotations[annotations[i]] = annotations[i+1]
+	}
+	w.Services.Marked = append(w.Services.Marked, s)
+	w.Services.Ready["shop/"+name] = nodes
+	return &w.Services.Marked[len(w.Services.Marked)-1]
+}
+
+const (
+	topologyKeys = "openyurt.io/topologyKeys"
+	listen       = "nodeport.openyurt.io/listen"
+	byPool       = "openyurt.io/nodepool"
+)
+
 // worlds are what the goldens show, by the golden's name.
 func worlds() map[string]func(w *world) {
 	return map[string]func(w *world){
@@ -76,7 +101,7 @@ func worlds() map[string]func(w *world) {
 		"not-installed": func(w *world) {
 			w.CRDs["domainslices.net.magpie.dev"], w.CRDs["linkreports.net.magpie.dev"] = false, false
 			w.Status, w.Reports, w.Agents = nil, nil, []corev1.Pod{}
-			w.Lease, w.PodRanges, w.Proxies, w.DNS, w.Tunnel = &doctor.Lease{}, nil, nil, nil, nil
+			w.Lease, w.PodRanges, w.Proxies, w.DNS, w.Tunnel, w.Services = &doctor.Lease{}, nil, nil, nil, nil, nil
 		},
 		"may-not-look": func(w *world) {
 			w.Patient = doctor.Patient{Now: now, Denied: map[string]string{}}
@@ -119,6 +144,42 @@ func worlds() map[string]func(w *world) {
 			w.problem("link-down", "link a-1 to cloud-1", "gw-shop-a is cut off", "look")
 			w.problem("node-not-ready", "node a-1", "is not Ready", "look")
 		},
+		// Annotations are in use, the agents serve a hub, and kube-proxy was
+		// written anew by an upgrade of the cluster.
+		"hub-unread": func(w *world) {
+			w.Services.Readers[0].Hub = false
+			w.service("till", []string{"a-1", "b-1", "cloud-1"}, topologyKeys, byPool)
+			w.service("web", nil, listen, "shop-a")
+		},
+		// The hub is there, nobody reads through it, and nobody needs it.
+		"hub-unasked": func(w *world) {
+			w.Services.Readers[0].Hub, w.Services.Readers[1].Hub = false, false
+			w.service("plain", nil, listen, "shop-a").Spec.Ports[0].NodePort = 0
+		},
+		"hub-off": func(w *world) {
+			w.Services.Served = false
+			w.Services.Readers[0].Hub, w.Services.Readers[1].Hub = false, false
+			for _, name := range []string{"till", "shelf", "scale", "web", "api"} {
+				w.service(name, []string{"a-1", "b-1", "cloud-1"}, topologyKeys, "kubernetes.io/zone")
+			}
+		},
+		// The chart's value was taken back before magpiectl hub disable.
+		"hub-gone": func(w *world) {
+			w.Services.Served, w.Services.Readers[1].Hub = false, false
+			w.service("till", []string{"a-1", "b-1", "cloud-1"}, topologyKeys, byPool)
+		},
+		// Annotations that say nothing, name nobody, or leave somebody out, and a
+		// kube-proxy of another make.
+		"annotations": func(w *world) {
+			w.Services.Readers, w.Services.Unclear = w.Services.Readers[1:], "DaemonSet kube-system/kube-proxy: it mounts no ConfigMap with the key kubeconfig.conf"
+			w.Services.Pools = append(w.Services.Pools, "kiosk", "depot")
+			w.service("till", []string{"a-1", "a-2"}, topologyKeys, byPool)
+			w.service("scale", []string{}, topologyKeys, "kubernetes.io/hostname")
+			w.service("lost", nil, topologyKeys, "openyurt.io/nodepool,kubernetes.io/zone")
+			w.service("web", nil, listen, "shop-a, -shopb, kiosk, *")
+			w.service("api", nil, listen, "shopb,shopb")
+			w.service("far", nil, topologyKeys, byPool).Spec.Type = corev1.ServiceTypeExternalName
+		},
 		"everything": func(w *world) {
 			none := 0
 			w.Lease.Renewed, w.DNS, w.MTU = now.Add(-2*time.Hour), &none, 1450
@@ -127,6 +188,10 @@ func worlds() map[string]func(w *world) {
 				Conditions: []v1alpha1.AgentCondition{{
 					Code: "loop-failing", Subject: "loop vxlan", Severity: "error", Since: metav1.NewTime(now.Add(-40 * time.Minute)),
 					Detail: "add route 10.42.1.0/24: no buffer space available",
+				}, {
+					Code: "hub-stale", Severity: "warning", Since: metav1.NewTime(now.Add(-20 * time.Minute)), Detail: "services as of 2026-11-22T11:39:00Z",
+				}, {
+					Code: "hub-down", Severity: "error", Since: metav1.NewTime(now.Add(-3 * time.Minute)), Detail: "address already in use",
 				}, {Code: "foreign-writer", Subject: "loop cni", Severity: "warning", Since: metav1.NewTime(now.Add(-time.Minute)), Detail: "see the agent's log"}},
 				Notes: []v1alpha1.AgentNote{{Code: "mtu-clamped", Subject: "node a-1", Text: "asked for 9000, the underlay carries 1450"}},
 			}

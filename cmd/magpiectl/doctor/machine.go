@@ -4,12 +4,15 @@ package doctor
 
 import (
 	"bufio"
+	"fmt"
 	"io/fs"
+	"net/http"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/magpie-edge/magpie/api"
+	"github.com/magpie-edge/magpie/hub/client"
 	"github.com/magpie-edge/magpie/internal/health"
 )
 
@@ -21,11 +24,14 @@ type Machine struct {
 	Files fs.FS
 	// Answer is what the agent says at a path of its health port.
 	Answer func(path string) (status int, body string, err error)
+	// Hub is what the node's hub answers to a list of Services by nobody, if its
+	// certificate is of that authority.
+	Hub func(authority string) (status int, err error)
 }
 
 // MachineChecks are those of a node, in the order in which a person would look.
 func MachineChecks() []Check[Machine] {
-	return []Check[Machine]{agentAnswers{}, agentSays{}, networkd{}, forwarding{}, cniFirst{}}
+	return []Check[Machine]{agentAnswers{}, agentSays{}, hubAnswers{}, networkd{}, forwarding{}, cniFirst{}}
 }
 
 func (m Machine) subject() string { return "node " + m.Name }
@@ -80,6 +86,29 @@ func (agentSays) Look(m Machine) ([]Finding, string) {
 		out = append(out, f)
 	}
 	return out, ""
+}
+
+// hubAnswers looks whether the hub listens, as kube-proxy would find it.
+type hubAnswers struct{}
+
+func (hubAnswers) Name() string { return "hub answers" }
+
+func (hubAnswers) Look(m Machine) ([]Finding, string) {
+	authority := m.read(strings.TrimPrefix(api.DirHub, "/") + "/" + client.FileCA)
+	if authority == "" {
+		return nil, "the agent serves no hub here"
+	}
+	status, err := m.Hub(authority)
+	text := ""
+	switch {
+	case err != nil:
+		text = err.Error()
+	case status != http.StatusUnauthorized:
+		text = fmt.Sprintf("it answers %d to nobody, where 401 is right", status)
+	default:
+		return nil, ""
+	}
+	return []Finding{find(health.HubDown, m.subject(), text, fmt.Sprintf("who has its port? ss -ltnp 'sport = :%d'", api.PortHub))}, ""
 }
 
 // networkd looks whether systemd-networkd leaves routes and rules of others

@@ -19,6 +19,7 @@ func TestMachine(t *testing.T) {
 	const (
 		networkd = "[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n"
 		fragment = "etc/systemd/networkd.conf.d/magpie.conf"
+		hubCA    = "var/lib/magpie/hub/ca.crt"
 	)
 	good := func() map[string]string {
 		return map[string]string{
@@ -31,6 +32,7 @@ func TestMachine(t *testing.T) {
 		files             map[string]string // over those of a good node; "" removes
 		ready, conditions string
 		silent            bool
+		hub               int      // its answer; 0: connection refused
 		want              []string // codes, in order
 	}{
 		{name: "good"},
@@ -56,6 +58,15 @@ func TestMachine(t *testing.T) {
 		{name: "no plug-in", files: map[string]string{"etc/cni/net.d/05-magpie.conflist": ""}, want: []string{"cni-shadowed"}},
 		{name: "no agent", silent: true, files: map[string]string{"proc/sys/net/ipv4/ip_forward": "0\n"}, want: []string{"agent-silent"}},
 		{name: "not ready", ready: "vxlan: add route: no buffer space", want: []string{"loop-failing"}},
+		{name: "hub", hub: 401, files: map[string]string{hubCA: "PEM"}},
+		{name: "no hub, and nothing leads to one", files: map[string]string{"var/lib/magpie/hub/other": "x"}},
+		{name: "hub is silent", files: map[string]string{hubCA: "PEM"}, want: []string{"hub-down"}},
+		{name: "another has its port", hub: 200, files: map[string]string{hubCA: "PEM"}, want: []string{"hub-down"}},
+		{name: "hub and agent are silent", silent: true, files: map[string]string{hubCA: "PEM"}, want: []string{"agent-silent"}},
+		{
+			name: "hub is silent, and the agent says why", files: map[string]string{hubCA: "PEM"},
+			conditions: "error hub-down: the node's hub does not answer kube-proxy and CoreDNS (address already in use)\n", want: []string{"hub-down"},
+		},
 		{
 			name: "conditions",
 			conditions: "warning api-unreachable: the API server does not answer (no answer since 12:00: refused)\n" +
@@ -84,6 +95,11 @@ func TestMachine(t *testing.T) {
 					return 200, c.conditions, nil
 				}
 				return 200, "ok\n", nil
+			}, Hub: func(authority string) (int, error) {
+				if authority != "PEM" || c.hub == 0 {
+					return 0, errors.New("connection refused")
+				}
+				return c.hub, nil
 			}}
 			r := doctor.Examine(m, now, doctor.MachineChecks()...)
 			var got []string

@@ -43,6 +43,9 @@ var notes = map[string]note{
 	"proxy-off":        {Severity: health.Info, Why: "kubectl logs and exec do not reach sites, on purpose."},
 	"mtu-clamped":      {Severity: health.Info, Why: "Pods get a smaller MTU than was asked for; larger packets would be lost."},
 	"fast-path-off":    {Severity: health.Info, Why: "Pods reach each other as before, for more CPU time: the kernel has no fast path."},
+	"unknown-topology": {Severity: health.Warning, Why: "Its traffic goes to every site, although somebody wanted it to stay."},
+	// A hub is in the agent.
+	"hub-down": {DependsOn: []health.Code{health.AgentSilent}},
 	// An agent does not know that its node is not Ready.
 	"tunnel-down":     {DependsOn: []health.Code{health.NodeNotReady}},
 	"gateway-missing": {Severity: health.Warning, Why: whyCutOff},

@@ -45,6 +45,8 @@ type Patient struct {
 	DNS *int
 	// Tunnel is what magpiectl tunnel says.
 	Tunnel *sessions.Report
+	// Services are those that ask for a hub, and who follows it.
+	Services *Services
 	// Denied says of each fact that is missing why, by the name of the check.
 	Denied map[string]string
 }
@@ -73,6 +75,8 @@ func Checks() []Check[Patient] {
 		mtu{},
 		proxies{},
 		dns{},
+		hubs{},
+		annotated{},
 		tunnels{},
 	}
 }

@@ -117,7 +117,7 @@ func explained(f Finding, all []Finding) bool {
 const everything = "cluster"
 
 // known are all conditions, those that explain the most first.
-var known = slices.Concat(health.Cluster(), health.Tunnel(), health.Machine(), health.Conditions())
+var known = slices.Concat(health.Cluster(), health.Services(), health.Tunnel(), health.Machine(), health.Conditions())
 
 // causesOf returns the codes that explain code, however far up.
 func causesOf(code string, seen []string) []string {

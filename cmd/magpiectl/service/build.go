@@ -33,7 +33,7 @@ type Input struct {
 // Build says for each node and pool what it sees.
 func Build(in Input) Report {
 	svc := in.Service
-	b := &builder{in: in, poolOf: map[string]string{}, ready: map[string]bool{}}
+	b := &builder{in: in, poolOf: map[string]string{}, ready: map[string]bool{}, ending: map[string]bool{}}
 	b.r = Report{
 		Problems: []Problem{}, Hints: []string{}, Namespace: svc.Namespace, Name: svc.Name, Type: typeOf(svc),
 		Hub:   Hub{On: in.HubOff == "", Why: cmp.Or(in.HubOff, "kube-proxy and CoreDNS of each node read through its hub")},
@@ -57,6 +57,7 @@ type builder struct {
 	reach  topology.Reach
 	poolOf map[string]string
 	ready  map[string]bool // by address
+	ending map[string]bool // by address
 }
 
 func typeOf(svc *corev1.Service) string {
@@ -136,7 +137,7 @@ func (b *builder) endpoints() {
 }
 
 func (b *builder) endpoint(e discoveryv1.Endpoint) {
-	out := Endpoint{Ready: isReady(e)}
+	out := Endpoint{Ready: isReady(e), Ending: isEnding(e)}
 	if e.NodeName != nil {
 		out.Node, out.Pool = *e.NodeName, b.poolOf[*e.NodeName]
 	}
@@ -145,6 +146,7 @@ func (b *builder) endpoint(e discoveryv1.Endpoint) {
 	}
 	for _, a := range e.Addresses {
 		b.ready[a] = b.ready[a] || out.Ready
+		b.ending[a] = b.ending[a] || out.Ending
 		out.Address = a
 		b.r.Endpoints = append(b.r.Endpoints, out)
 	}
@@ -152,6 +154,12 @@ func (b *builder) endpoint(e discoveryv1.Endpoint) {
 
 // isReady takes an unknown state for ready, as the API says.
 func isReady(e discoveryv1.Endpoint) bool { return e.Conditions.Ready == nil || *e.Conditions.Ready }
+
+// isEnding is true for what kube-proxy uses if nothing is ready.
+func isEnding(e discoveryv1.Endpoint) bool {
+	yes := func(p *bool) bool { return p != nil && *p }
+	return !isReady(e) && yes(e.Conditions.Serving) && yes(e.Conditions.Terminating)
+}
 
 func (b *builder) nodes() {
 	for _, n := range slices.SortedFunc(slices.Values(b.in.Nodes), func(x, y corev1.Node) int { return cmp.Compare(x.Name, y.Name) }) {
@@ -172,8 +180,11 @@ func (b *builder) seen(sees []string, pool, place string) Seen {
 	slices.Sort(sees)
 	s := Seen{Sees: append([]string{}, slices.Compact(sees)...)}
 	for _, a := range s.Sees {
-		if b.ready[a] {
+		switch {
+		case b.ready[a]:
 			s.Ready++
+		case b.ending[a]:
+			s.Ending++
 		}
 	}
 	where := "on this node"

@@ -16,7 +16,7 @@ import (
 // judge says what is wrong, and what else narrows or ends what a client gets.
 func (b *builder) judge() {
 	svc := b.in.Service
-	usable := slices.ContainsFunc(b.r.Endpoints, func(e Endpoint) bool { return e.Ready })
+	usable := slices.ContainsFunc(b.r.Endpoints, func(e Endpoint) bool { return e.Ready || e.Ending })
 	if !usable && svc.Spec.Type != corev1.ServiceTypeExternalName {
 		b.r.Problems = append(b.r.Problems, Problem{
 			Code: "no-endpoint", Text: "no endpoint of the Service is ready, so nobody is served",
@@ -36,6 +36,10 @@ func (b *builder) judge() {
 	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
 		local("externalTrafficPolicy")
 	}
+	b.distribution()
+	if slices.ContainsFunc(b.r.Endpoints, func(e Endpoint) bool { return e.Ending }) {
+		b.r.Hints = append(b.r.Hints, "an endpoint ends: kube-proxy uses it only where a node sees none that is ready")
+	}
 	switch {
 	case b.reach == topology.ReachAnywhere:
 	case svc.Spec.Type == corev1.ServiceTypeExternalName:
@@ -48,12 +52,24 @@ func (b *builder) judge() {
 	}
 }
 
+// distribution says what becomes of a preference for near endpoints.
+func (b *builder) distribution() {
+	d := b.in.Service.Spec.TrafficDistribution
+	switch {
+	case d == nil:
+	case b.reach == topology.ReachAnywhere:
+		b.r.Hints = append(b.r.Hints, "trafficDistribution: "+*d+" narrows further: of what a node sees, kube-proxy uses what is near, if there is any")
+	default:
+		b.r.Hints = append(b.r.Hints, "trafficDistribution: "+*d+" has no effect: the pin decides, and more strictly")
+	}
+}
+
 // unserved names the places that have nothing left. It may be meant so: a
 // Service of one shop is no use to another.
 func (b *builder) unserved() {
 	var pools []string
 	for _, p := range b.r.Pools {
-		if p.Nodes > 0 && p.Ready == 0 {
+		if p.Nodes > 0 && p.Ready+p.Ending == 0 {
 			pools = append(pools, orNone(p.Name))
 		}
 	}
@@ -65,7 +81,7 @@ func (b *builder) unserved() {
 	}
 	var nodes []string
 	for _, n := range b.r.Nodes {
-		if n.Ready == 0 && !slices.Contains(pools, orNone(n.Pool)) {
+		if n.Ready+n.Ending == 0 && !slices.Contains(pools, orNone(n.Pool)) {
 			nodes = append(nodes, n.Name)
 		}
 	}
@@ -79,21 +95,28 @@ func (b *builder) strangers() {
 	if b.r.Fence.Value == nil {
 		return
 	}
-	known := map[string]bool{"": true, "*": true}
-	for _, p := range b.r.Pools {
-		known[p.Name] = true
-	}
 	var out []string
-	for item := range strings.SplitSeq(*b.r.Fence.Value, ",") {
-		name := strings.TrimPrefix(strings.TrimSpace(item), "-")
-		if !known[name] {
-			known[name] = true
+	for _, name := range Named(*b.r.Fence.Value) {
+		if !slices.ContainsFunc(b.r.Pools, func(p Pool) bool { return p.Name == name }) {
 			out = append(out, fmt.Sprintf("%q", name))
 		}
 	}
 	if len(out) > 0 {
 		b.r.Hints = append(b.r.Hints, api.AnnotationListen+" names "+few(out)+": there is no such pool, yet or by a typing mistake")
 	}
+}
+
+// Named returns the pools that a value of nodeport.openyurt.io/listen names,
+// each once.
+func Named(value string) []string {
+	var out []string
+	for item := range strings.SplitSeq(value, ",") {
+		name := strings.TrimPrefix(strings.TrimSpace(item), "-")
+		if name != "" && name != "*" && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func orNone(pool string) string {

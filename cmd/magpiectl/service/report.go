@@ -77,6 +77,8 @@ type Endpoint struct {
 	Node  string `json:"node"`
 	Pool  string `json:"pool"`
 	Ready bool   `json:"ready"`
+	// Ending is true while its pod shuts down and still serves.
+	Ending bool `json:"ending"`
 	// Target is the pod, "namespace/name"; "" for another kind.
 	Target string `json:"target"`
 }
@@ -86,7 +88,9 @@ type Seen struct {
 	// Sees are addresses of endpoints, Ready counts those that are ready.
 	Sees  []string `json:"sees"`
 	Ready int      `json:"ready"`
-	Why   string   `json:"why"`
+	// Ending counts those that end: kube-proxy uses them while none is ready.
+	Ending int    `json:"ending"`
+	Why    string `json:"why"`
 	// Listens is true where the NodePorts are open.
 	Listens    bool   `json:"listens"`
 	ListensWhy string `json:"listensWhy"`

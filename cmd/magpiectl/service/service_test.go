@@ -49,7 +49,7 @@ func lab() *service.Input {
 	return in
 }
 
-// endpoints gives the Service a slice of them: "NODE ADDRESS [no]".
+// endpoints gives the Service a slice of them: "NODE ADDRESS [no|ends]".
 func endpoints(in *service.Input, texts ...string) {
 	s := discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4}
 	for i, text := range texts {
@@ -58,6 +58,10 @@ func endpoints(in *service.Input, texts ...string) {
 		e := discoveryv1.Endpoint{
 			Addresses: []string{f[1]}, Conditions: discoveryv1.EndpointConditions{Ready: &ready},
 			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("web-%d", i)},
+		}
+		if !ready && f[2] == "ends" {
+			yes := true
+			e.Conditions.Serving, e.Conditions.Terminating = &yes, &yes
 		}
 		if f[0] != "-" {
 			e.NodeName = &f[0]
@@ -87,6 +91,22 @@ func worlds() map[string]func(in *service.Input) {
 			pin(in, "openyurt.io/nodepool")
 			fence(in, "shop-a")
 			in.FenceInNFTables = true
+		},
+		// The web server is being replaced: what ends is used where nothing is ready.
+		"policies": func(in *service.Input) {
+			pin(in, "openyurt.io/nodepool")
+			in.HubOff = ""
+			in.Slices = nil
+			endpoints(in, "a-1 10.42.1.5", "a-2 10.42.2.5 ends", "cloud-1 10.42.9.5 ends", "b-1 10.42.4.5 no")
+			in.Service.Spec.Type = corev1.ServiceTypeLoadBalancer
+			in.Service.Spec.ExternalTrafficPolicy, in.Service.Spec.HealthCheckNodePort = corev1.ServiceExternalTrafficPolicyLocal, 31000
+			near := corev1.ServiceTrafficDistributionPreferSameZone
+			in.Service.Spec.TrafficDistribution = &near
+		},
+		"near": func(in *service.Input) {
+			in.HubOff = ""
+			near := corev1.ServiceTrafficDistributionPreferSameNode
+			in.Service.Spec.TrafficDistribution = &near
 		},
 		"unknown": func(in *service.Input) { pin(in, "kubernetes.io/zone, kubernetes.io/hostname"); in.HubOff = "" },
 		"nobody": func(in *service.Input) {

@@ -82,7 +82,10 @@ func (p *printer) endpoints(r Report) {
 	p.Line("%-28s %-20s %-20s %s", "ENDPOINT", "NODE", "POOL", "READY")
 	for _, e := range r.Endpoints[:min(len(r.Endpoints), rowsShown)] {
 		ready := "yes"
-		if !e.Ready {
+		switch {
+		case e.Ending:
+			ready = p.Mark("ends", 0, true)
+		case !e.Ready:
 			ready = p.Mark("no", 0, true)
 		}
 		p.Line("%-28s %-20s %-20s %s", page.CutFront(e.Address, 28), page.CutFront(dash(e.Node), 20), page.CutFront(dash(e.Pool), 20), ready)
@@ -191,7 +194,7 @@ func (p *printer) verdict(r Report) {
 	}
 	served := 0
 	for _, n := range r.Nodes {
-		served += min(1, n.Ready)
+		served += min(1, n.Ready+n.Ending)
 	}
 	would := ""
 	if !r.Hub.On && r.Pin.Reach != "anywhere" {

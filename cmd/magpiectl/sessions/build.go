@@ -191,9 +191,8 @@ func (b *builder) judgeNodes() {
 	}
 	for _, n := range b.r.Nodes {
 		subject := "node " + n.Name
-		if n.Dials && n.Ready && len(n.Sessions) == 0 {
-			b.problem(health.TunnelDown, subject, "it has no session with any instance of the gateway",
-				"kubectl get linkreports "+n.Name+" -o yaml: condition tunnel-down says how far its last dial came")
+		if n.Dials && len(n.Sessions) == 0 {
+			b.unconnected(n.Name, n.Ready)
 			continue
 		}
 		if i := slices.IndexFunc(n.Sessions, func(s Session) bool { return s.Via != "" }); i >= 0 {
@@ -214,6 +213,18 @@ func (b *builder) judgeNodes() {
 				"kubectl get csr: are its requests approved? magpie-manager does that")
 		}
 	}
+}
+
+// unconnected is a problem whether or not the node is Ready: one that is off or
+// cut off is reached by nobody.
+func (b *builder) unconnected(node string, ready bool) {
+	text, do := "it has no session with any instance of the gateway",
+		"kubectl get linkreports "+node+" -o yaml: condition tunnel-down says how far its last dial came"
+	if !ready {
+		text += ", and it is not Ready: it is off, or its site is cut off"
+		do = "magpiectl doctor: what keeps it from being Ready?"
+	}
+	b.problem(health.TunnelDown, "node "+node, text, do)
 }
 
 // ends is "ends in 3h" or "ended 5m ago".

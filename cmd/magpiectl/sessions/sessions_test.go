@@ -78,6 +78,14 @@ func worlds() map[string]func(in *sessions.Input) {
 		"relayed": func(in *sessions.Input) {
 			in.Answers[0].Status.Sessions[1].Answer.Via = "192.168.1.11:10297"
 		},
+		// Its site is cut off, so it is not Ready, and nobody reaches it.
+		"cut-off": func(in *sessions.Input) {
+			in.Nodes[4].Ready = false // b-1
+			for i := range in.Answers {
+				s := &in.Answers[i].Status
+				s.Sessions = append(s.Sessions[:2], s.Sessions[3:]...)
+			}
+		},
 		"many": func(in *sessions.Input) {
 			for i := range 300 {
 				name := fmt.Sprintf("a-node-with-a-very-long-name-%03d", i)
@@ -104,6 +112,9 @@ func TestText(t *testing.T) {
 				t.Errorf("wider than %d columns: %q", page.Width, line)
 			}
 		}
+		if strings.HasPrefix(lastLine(text), "ok") && strings.Contains(text, "0 of") {
+			t.Error("ok, and a node is not connected")
+		}
 		for _, p := range r.Problems {
 			if p.Code == "" || p.Subject == "" || p.Text == "" || p.Do == "" {
 				t.Errorf("%+v", p)
@@ -111,4 +122,9 @@ func TestText(t *testing.T) {
 		}
 		return text
 	})
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
 }

@@ -4,6 +4,7 @@ package clients_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -106,6 +107,18 @@ func TestAlone(t *testing.T) {
 	if code := w.code(t, "alone", "nobody's"); code != http.StatusUnauthorized {
 		t.Fatal(code)
 	}
+	eventually(t, func() error { // the keys are read in the background
+		text, err := os.ReadFile(filepath.Join(dir, "access.json"))
+		if err == nil && !strings.Contains(string(text), `"kid":`) {
+			err = errors.New("the API server's keys are not on disk")
+		}
+		return err
+	})
+	w.later(3 * time.Minute) // longer than a yes is believed: the API server says it again
+	if code := w.code(t, "alone", known); code != http.StatusOK {
+		t.Fatal(code)
+	}
+	renewed, other := tokenOf(t, "alone"), tokenOf(t, "strange")
 	w.stop()
 	text, err := os.ReadFile(filepath.Join(dir, "access.json"))
 	if err != nil {
@@ -133,6 +146,15 @@ func TestAlone(t *testing.T) {
 	if code := w.code(t, "alone", stranger); code != http.StatusServiceUnavailable {
 		t.Errorf("alone, a caller that was never seen: %d", code)
 	}
+	if code := w.code(t, "alone", renewed); code != http.StatusOK {
+		t.Errorf("alone, a new token of a caller of before: %d", code)
+	}
+	if code := w.code(t, "strange", other); code != http.StatusServiceUnavailable {
+		t.Errorf("alone, a new token of a caller that was never seen: %d", code)
+	}
+	if code := w.code(t, "alone", renewed[:len(renewed)-6]+"AAAAAA"); code != http.StatusServiceUnavailable {
+		t.Errorf("alone, a new token with another signature: %d", code)
+	}
 	if code := w.code(t, "strange", known); code != http.StatusServiceUnavailable {
 		t.Errorf("alone, a right that was never asked for: %d", code)
 	}
@@ -146,8 +168,19 @@ func TestAlone(t *testing.T) {
 	if code := w.code(t, "alone", known); code != http.StatusServiceUnavailable {
 		t.Errorf("after the grace: %d", code)
 	}
+	if code := w.code(t, "alone", renewed); code != http.StatusServiceUnavailable {
+		t.Errorf("after the grace, a new token: %d", code)
+	}
+	if err := admin(t).CoreV1().ServiceAccounts("alone").Delete(t.Context(), "reader", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	w.line.mend()
-	eventually(t, func() error { return expect(http.StatusOK, w.code(t, "alone", known)) })
+	for _, token := range []string{renewed, known} {
+		eventually(t, func() error { // the API server itself may say yes for a moment
+			w.later(3 * time.Minute)
+			return expect(http.StatusUnauthorized, w.code(t, "alone", token))
+		})
+	}
 	eventually(t, func() error { return expect(http.StatusOK, w.code(t, "strange", stranger)) })
 }
 

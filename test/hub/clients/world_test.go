@@ -239,6 +239,12 @@ subjects: [{kind: ServiceAccount, name: reader, namespace: %[1]s}]
 	if err := server.ApplyYAML(tb.Context(), text); err != nil {
 		tb.Fatal(err)
 	}
+	return tokenOf(tb, namespace)
+}
+
+// tokenOf is a new token of that namespace's account.
+func tokenOf(tb testing.TB, namespace string) string {
+	tb.Helper()
 	t, err := admin(tb).CoreV1().ServiceAccounts(namespace).CreateToken(tb.Context(), "reader", &authv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		tb.Fatal(err)
