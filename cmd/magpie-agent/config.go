@@ -198,9 +198,6 @@ func (c Config) Validate() error {
 	if c.MTU != 0 {
 		between("mtu", c.MTU, api.MTUMin, api.MTUMax)
 	}
-	if c.FastPath != fastPathAuto && c.FastPath != fastPathOff {
-		bad("fastPath: %q is neither auto nor off", c.FastPath)
-	}
 	if c.APIServer != "" && !strings.HasPrefix(c.APIServer, "https://") {
 		bad("apiServer: %q is not of the form https://host[:port]", c.APIServer)
 	}
@@ -213,8 +210,13 @@ func (c Config) Validate() error {
 	}
 	c.Tunnel.validate(bad, between)
 	between("hub.graceHours", c.Hub.GraceHours, 0, 720)
-	if c.Fence != fenceHub && c.Fence != fenceNFTables {
-		bad("fence: %q is not %s or %s", c.Fence, fenceHub, fenceNFTables)
+	for _, choice := range []struct{ field, value, one, other string }{
+		{"fastPath", c.FastPath, fastPathAuto, fastPathOff},
+		{"fence", c.Fence, fenceHub, fenceNFTables},
+	} {
+		if choice.value != choice.one && choice.value != choice.other {
+			bad("%s: %q is neither %s nor %s", choice.field, choice.value, choice.one, choice.other)
+		}
 	}
 	if _, err := c.level(); err != nil {
 		bad("logLevel: %q is not debug, info, warn or error", c.LogLevel)
