@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/magpie-edge/magpie/cmd/magpiectl/rewire"
 )
@@ -140,15 +141,27 @@ func (s *switcher) replace(ctx context.Context, was workload, now *unstructured.
 		fmt.Fprintf(s.e.out, "%s is as it should be\n", was.title())
 		return nil
 	}
+	if !s.o.dryRun {
+		c := s.workloads(was.resource).Namespace(was.GetNamespace())
+		if _, err := c.Update(ctx, now, metav1.UpdateOptions{FieldManager: "magpiectl"}); err != nil {
+			return fmt.Errorf("change %s: %w", was.title(), err)
+		}
+	}
 	s.say("change %s: %s", was.title(), how)
-	if s.o.dryRun {
-		return nil
-	}
-	c := s.workloads(was.resource).Namespace(was.GetNamespace())
-	if _, err := c.Update(ctx, now, metav1.UpdateOptions{FieldManager: "magpiectl"}); err != nil {
-		return fmt.Errorf("change %s: %w", was.title(), err)
-	}
 	return nil
+}
+
+// current does a change to a workload as it is now, and again if somebody has
+// written meanwhile: what runs its pods writes their number all the time.
+func (s *switcher) current(ctx context.Context, w *workload, change func() error) error {
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		u, err := s.workloads(w.resource).Namespace(w.GetNamespace()).Get(ctx, w.GetName(), metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("get %s: %w", w.title(), err)
+		}
+		w.Unstructured = u
+		return change()
+	})
 }
 
 // await waits until all pods are those of the new templates. That they are not
@@ -212,6 +225,10 @@ type proxyTurn struct {
 func (t *proxyTurn) workload() workload { return t.w }
 
 func (t *proxyTurn) on(ctx context.Context, folder string) error {
+	return t.s.current(ctx, &t.w, func() error { return t.enable(ctx, folder) })
+}
+
+func (t *proxyTurn) enable(ctx context.Context, folder string) error {
 	cm, err := t.s.config(ctx, t.w.Unstructured, rewire.KubeconfigKey, rewire.ProxyConfig)
 	if err != nil {
 		return err
@@ -227,6 +244,10 @@ func (t *proxyTurn) on(ctx context.Context, folder string) error {
 }
 
 func (t *proxyTurn) off(ctx context.Context) error {
+	return t.s.current(ctx, &t.w, func() error { return t.disable(ctx) })
+}
+
+func (t *proxyTurn) disable(ctx context.Context) error {
 	now, _, err := rewire.ProxyOff(t.w.Unstructured)
 	if err != nil {
 		return err
@@ -247,6 +268,10 @@ type dnsTurn struct {
 func (t *dnsTurn) workload() workload { return t.w }
 
 func (t *dnsTurn) on(ctx context.Context, folder string) error {
+	return t.s.current(ctx, &t.w, func() error { return t.enable(ctx, folder) })
+}
+
+func (t *dnsTurn) enable(ctx context.Context, folder string) error {
 	cm, err := t.s.config(ctx, t.w.Unstructured, rewire.CorefileKey, rewire.CorefileConfig)
 	if err != nil {
 		return err
@@ -269,6 +294,10 @@ func (t *dnsTurn) on(ctx context.Context, folder string) error {
 func (t *dnsTurn) tidy(context.Context) error { return nil }
 
 func (t *dnsTurn) off(ctx context.Context) error {
+	return t.s.current(ctx, &t.w, func() error { return t.disable(ctx) })
+}
+
+func (t *dnsTurn) disable(ctx context.Context) error {
 	cm, err := t.s.config(ctx, t.w.Unstructured, rewire.CorefileKey, rewire.CorefileConfig)
 	if err != nil {
 		return err
