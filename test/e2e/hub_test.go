@@ -128,6 +128,11 @@ func TestServicesStayHome(t *testing.T) {
 	t.Run("back", plant.back)
 }
 
+// waking is how long a kube-proxy may be blind whose hub has just been restarted,
+// twice perhaps, by an earlier test: client-go waits up to 30 s, and up to twice
+// that by chance, before it asks again. Source: client-go tools/cache/reflector.go.
+const waking = 75 * time.Second
+
 // everySite asks from each node through a Service of each kind: nobody but the
 // site's own answers.
 func everySite(t *testing.T, client map[string]pod) {
@@ -144,13 +149,13 @@ func everySite(t *testing.T, client map[string]pod) {
 				"tcp/" + pool + ":80", "udp/" + pool + ":81", "tcp/" + zone + ":80",
 				"tcp/e2e-pool.default.svc.cluster.local:80", "udp/e2e-pool.default.svc.cluster.local:81",
 			} {
-				c.want(t, 30*time.Second, what, homes(site(n)...)...)
+				c.want(t, waking, what, homes(site(n)...)...)
 			}
 			for _, what := range []string{"tcp/" + node + ":80", "udp/" + node + ":81"} {
-				c.want(t, 30*time.Second, what, home(n))
+				c.want(t, waking, what, home(n))
 			}
 			// Without the annotation it is as it was; this is what would answer, too.
-			within(t, 30*time.Second, func() error {
+			within(t, waking, func() error {
 				if got := c.answers(t, "tcp/"+everywhere+":80"); len(strings.Fields(got)) < 4 {
 					return fmt.Errorf("a Service without an annotation is answered by %s only", got)
 				}

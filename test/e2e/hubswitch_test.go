@@ -9,14 +9,13 @@ import (
 	"time"
 )
 
-// lostQuestion is longer than one question to CoreDNS whose answer is lost, as
-// kube-proxy forgets the connections of a pod that goes: who asks again is
-// answered.
-const lostQuestion = 1500 * time.Millisecond
+// lostCall is longer than one call that is lost and asked again: a question to a
+// CoreDNS pod that goes, or, while nothing is pinned, a packet to a far site.
+const lostCall = 1500 * time.Millisecond
 
 // TestHubOffAndOn points kube-proxy and CoreDNS at the API server and back, as a
 // user does. Without the hub the annotations have no effect; a client that asks
-// all the time is answered all the time.
+// all the time is answered all the time, or at the second try.
 func TestHubOffAndOn(t *testing.T) {
 	const node, name, replaced = "b-1", "e2e-switched", 30 * time.Second
 	settle(t)
@@ -58,7 +57,7 @@ func TestHubOffAndOn(t *testing.T) {
 	for _, r := range asks.end(t) {
 		t.Logf("%s: asked %d times, %d times in vain; gaps: %v", r.What, r.Asked, r.Failed, r.Gaps)
 		for _, g := range r.Gaps {
-			if r.What == dns && g.To.Sub(g.From) < lostQuestion {
+			if r.Failed <= 1 && g.To.Sub(g.From) < lostCall {
 				continue
 			}
 			t.Errorf("%s: nobody answered for %v", r.What, g)

@@ -97,7 +97,10 @@ ip -n pod link set eth0 up
 ip -n pod link set lo up
 ip -n pod route add default via 10.42.1.254
 ip -n pod -6 route add default via fd42::fe
+ip route add default via 10.9.0.2
 sysctl -qw net.ipv4.ip_forward=1
+sysctl -qw net.ipv4.icmp_ratelimit=0
+sysctl -qw net.ipv6.icmp.ratelimit=0
 `)
 	tb.Cleanup(func() { sandbox.Run(tb, "ip link delete lan\nip link delete cable") })
 	sandbox.Echo(tb, podPath, "0.0.0.0:8080")

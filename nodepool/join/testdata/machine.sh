@@ -59,10 +59,11 @@ good() {
 # router DEVICE: a neighbour at the other end of the new device DEVICE that can
 # advertise itself; advertise makes it do so once.
 router() {
-  local tries
+  local tries space
   unshare --net sleep 60 &
   ROUTER=$!
-  until [[ $(readlink "/proc/$ROUTER/ns/net") != $(readlink /proc/self/ns/net) ]]; do sleep 0.02; done
+  # Nothing can be read while the process starts another program.
+  until space=$(readlink "/proc/$ROUTER/ns/net") && [[ $space != "$(readlink /proc/self/ns/net)" ]]; do sleep 0.02; done
   ip link add "$1" type veth peer name lan netns "$ROUTER"
   echo 0 >"/proc/sys/net/ipv6/conf/$1/accept_dad"
   ip link set "$1" up

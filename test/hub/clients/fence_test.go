@@ -117,6 +117,14 @@ func fenceBeside(t *testing.T, mode string) {
 	}
 	eventually(t, all("open")) // without a fence
 	others := foreign(t)
+	eventually(t, func() error { // kube-proxy makes its tables of the two families one after the other
+		before := others
+		time.Sleep(500 * time.Millisecond)
+		if others = foreign(t); others != before {
+			return errors.New("kube-proxy goes on making tables")
+		}
+		return nil
+	})
 
 	dir := t.TempDir()
 	f := fence.NewFencer("shop-a")
