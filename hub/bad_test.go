@@ -165,6 +165,46 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
+// TestQuiet: of a kind that rests nothing is said for minutes. A watch that the
+// API server opens anew is a word from it, too.
+func TestQuiet(t *testing.T) {
+	var lists atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.URL.Query().Get("sendInitialEvents") != "":
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422}`)
+		case r.URL.Query().Get("watch") != "": // opens, and ends without a word
+			w.(http.Flusher).Flush()            //nolint:forcetypeassert // net/http's
+			time.Sleep(1100 * time.Millisecond) // sooner, and client-go lists again
+		case lists.Add(1) > 1:
+			w.WriteHeader(http.StatusInternalServerError)
+		default:
+			_, _ = io.WriteString(w, `{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}`)
+		}
+	}))
+	defer server.Close()
+	o := options()
+	o.Config = &rest.Config{Host: server.URL, QPS: -1}
+	life(t, o, func(s *hub.Store) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := s.Wait(ctx, hub.Services); err != nil {
+			t.Fatal(err)
+		}
+		listed := s.Stats()[0].Heard
+		for opened := 0; opened < 2; time.Sleep(10 * time.Millisecond) {
+			if ctx.Err() != nil {
+				t.Fatal("a watch that was opened counts as silence")
+			}
+			if now := s.Stats()[0].Heard; now.After(listed) {
+				listed, opened = now, opened+1
+			}
+		}
+	})
+}
+
 func names(t *testing.T, s *hub.Store) []string {
 	t.Helper()
 	items, _, err := s.List(hub.Services)

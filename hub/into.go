@@ -16,12 +16,13 @@ import (
 // use it; so does whoever fills a Store by hand. Objects that are put in belong
 // to the Store. It is nil for a kind that is not kept.
 func (s *Store) Into(k Kind) cache.ReflectorStore {
-	sh := s.shelves[k]
-	if sh == nil {
+	if s.shelves[k] == nil {
 		return nil
 	}
-	return target{s, sh, reflect.TypeOf(k.empty())}
+	return s.into(k)
 }
+
+func (s *Store) into(k Kind) target { return target{s, s.shelves[k], reflect.TypeOf(k.empty())} }
 
 // target is a cache.ReflectorStore. Add and Update are the same: what is known
 // already says which of the two it is.
@@ -42,10 +43,15 @@ func (t target) Resync() error { return nil }
 
 // Bookmark is part of cache.ReflectorBookmarkStore.
 func (t target) Bookmark(string) error {
+	t.alive()
+	return nil
+}
+
+// alive notes that the API server has said how far it is.
+func (t target) alive() {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	t.heard()
-	return nil
 }
 
 // Transformer is part of cache.TransformingStore: the reflector uses it while

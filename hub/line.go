@@ -80,6 +80,7 @@ type overheard struct {
 	*cache.ListWatch
 	line    *line
 	kind    Kind
+	opened  func()              // told of each watch that the server opens
 	refused metav1.StatusReason // as last said
 }
 
@@ -98,6 +99,9 @@ func (o *overheard) ListWithContext(ctx context.Context, opts metav1.ListOptions
 func (o *overheard) WatchWithContext(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 	w, err := o.ListWatch.WatchWithContext(ctx, opts)
 	o.outcome(ctx, err)
+	if err == nil {
+		o.opened()
+	}
 	return w, err
 }
 

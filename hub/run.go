@@ -79,7 +79,9 @@ func (s *Store) reflector(k Kind) (func(context.Context), error) {
 		selector = fields.OneTermEqualSelector(metav1.ObjectNameField, s.o.Node)
 	}
 	lw := cache.NewListWatchFromClient(client, k.Resource, metav1.NamespaceAll, selector)
-	r := cache.NewReflectorWithOptions(&overheard{ListWatch: lw, line: s.line, kind: k}, k.empty(), s.Into(k), cache.ReflectorOptions{
+	into := s.into(k)
+	heard := &overheard{ListWatch: lw, line: s.line, kind: k, opened: into.alive}
+	r := cache.NewReflectorWithOptions(heard, k.empty(), into, cache.ReflectorOptions{
 		Name:    "hub " + k.Resource,
 		Backoff: &wait.Backoff{Duration: time.Second / 2, Factor: 2, Jitter: 1, Steps: 6, Cap: longestPause},
 	})

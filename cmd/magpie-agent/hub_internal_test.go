@@ -327,6 +327,7 @@ func TestHubStale(t *testing.T) {
 		"fresh":       {kind(hub.Stats{Ready: true, Heard: at.Add(-time.Minute)}), true, ""},
 		"not wanted":  {kind(hub.Stats{}), false, ""},
 		"offline":     {kind(hub.Stats{Ready: true, Heard: at.Add(-time.Minute)}), false, "services as of 2026-11-01T11:59:00Z"},
+		"resting":     {kind(hub.Stats{Ready: true, Heard: at.Add(-10 * time.Minute)}), true, ""},
 		"silent":      {kind(hub.Stats{Ready: true, Heard: at.Add(-time.Hour)}), true, "services as of 2026-11-01T11:00:00Z"},
 		"only a disk": {kind(hub.Stats{Ready: true, Stale: true}), true, "services from disk"},
 	} {

@@ -15,9 +15,11 @@ import (
 	"github.com/magpie-edge/magpie/internal/health"
 )
 
-// silentFor is how long a kind may be silent: an API server says at least each
-// minute how far its watch has come.
-const silentFor = 5 * time.Minute
+// silentFor is how long a kind may be silent. An API server says each minute how
+// far a watch has come, but only if that is any further: of a kind that rests,
+// as Namespaces do, the next word may be the watch that client-go opens anew
+// after five to ten minutes.
+const silentFor = 11 * time.Minute
 
 // judge raises and clears the hub's conditions.
 func (h *nodeHub) judge(files error) {
