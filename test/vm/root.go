@@ -15,13 +15,13 @@ import (
 
 // programs of the host that tests call. Their libraries come along.
 var programs = []string{ //nolint:gochecknoglobals // a list
-	"ip", "bridge", "tc", "nft", "conntrack", "sysctl", "busybox",
+	"sh", "ip", "bridge", "tc", "nft", "conntrack", "sysctl", "busybox",
 	"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore",
 	"iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy", "iptables-legacy-save", "ip6tables-legacy-save",
 }
 
 // applets are programs that busybox plays.
-var applets = []string{"sh", "cat", "ls", "mount", "modprobe", "rmmod", "sleep", "true", "dmesg", "ps"} //nolint:gochecknoglobals // a list
+var applets = []string{"cat", "ls", "mount", "modprobe", "rmmod", "sleep", "true", "false", "dmesg", "ps"} //nolint:gochecknoglobals // a list
 
 // folders of the host that come along, where they are.
 var folders = []string{"/usr/lib/x86_64-linux-gnu/xtables", "/etc/iproute2", "/etc/protocols", "/etc/services", "/etc/passwd", "/etc/group"} //nolint:gochecknoglobals // a list
@@ -56,6 +56,7 @@ func writeRoot(file string, k kernel, args []string) error {
 		a.dir("/usr/" + link)
 		a.symlink("/"+link, "usr/"+link)
 	}
+	a.text("/etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost\n"))
 	for _, dir := range []string{"/proc", "/sys", "/dev", "/run", "/tmp", "/root", "/var/lib", "/etc"} {
 		a.dir(dir)
 	}
@@ -128,12 +129,12 @@ func addPrograms(a *archive) error {
 			return err
 		}
 		a.copy(real, real, nil)
-		a.symlink("/usr/sbin/"+name, real)
+		a.symlink(p, real) // nothing, where it is the file itself
 		libraries = append(libraries, real)
 	}
 	for _, name := range applets {
-		a.symlink("/usr/bin/"+name, "busybox")
-		a.symlink("/usr/sbin/"+name, "busybox")
+		a.symlink("/usr/bin/"+name, "/usr/bin/busybox")
+		a.symlink("/usr/sbin/"+name, "/usr/bin/busybox")
 	}
 	return addLibraries(a, libraries)
 }
