@@ -65,8 +65,8 @@ lint: ## golangci-lint with the settings of .golangci.yml, and shellcheck
 ns: ## tests in network namespaces of their own; no root needed, but for the fast path
 	@$(TALLY) ns -p 1 -count 1 $(call within,$(NS))
 
-api: kubernetes ## tests against a real etcd and kube-apiserver
-	@$(TALLY) api -p 1 -count 1 $(call within,$(API))
+api: deps build ## tests against a real etcd and kube-apiserver
+	@bin/magpie-lab build --oldest && $(TALLY) api -p 1 -count 1 $(call within,$(API))
 
 e2e: kubernetes ## tests on the lab; starts it, and stops it again, if it is not up
 	@$(TALLY) e2e -p 1 -count 1 -timeout 45m $(filter-out $(call within,$(NS)),$(call within,$(E2E)))
