@@ -15,6 +15,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/magpie-edge/magpie/plan"
@@ -96,6 +97,9 @@ func (o *fastpathObjects) program(name string) *ebpf.Program {
 }
 
 func loadPrograms(shared map[string]*ebpf.Map) (*fastpathObjects, error) {
+	if err := wakeConntrack(); err != nil {
+		return nil, err
+	}
 	spec, err := loadFastpath()
 	if err != nil {
 		return nil, err
@@ -114,6 +118,19 @@ func loadPrograms(shared map[string]*ebpf.Map) (*fastpathObjects, error) {
 		return nil, err
 	}
 	return &o, nil
+}
+
+// wakeConntrack asks conntrack for a number, whereupon the kernel loads it. It
+// is a module that no rule may have needed yet, and the functions that look up
+// connections, and their types, are in it.
+func wakeConntrack() error {
+	const getStats = 5 // IPCTNL_MSG_CT_GET_STATS. Source: linux/netfilter/nfnetlink_conntrack.h.
+	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|getStats, unix.NLM_F_ACK)
+	req.AddData(&nl.Nfgenmsg{Version: nl.NFNETLINK_V0})
+	if _, err := req.Execute(unix.NETLINK_NETFILTER, 0); err != nil {
+		return fmt.Errorf("ask for connection tracking: %w", err)
+	}
+	return nil
 }
 
 // sharedMaps finds the maps of the programs that are attached to devices of

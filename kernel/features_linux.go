@@ -164,3 +164,18 @@ func Need(tb testing.TB, f Feature) {
 	}
 	tb.Fatalf("kernel %d.%d: %v", major, minor, err)
 }
+
+// Drivers are those that WireGuard has on this kernel, for tests that hold for
+// each: user space always, the kernel's where there is one. In the machine of
+// test/vm there must be: $MAGPIE_TEST_WIREGUARD says so.
+func Drivers(tb testing.TB) []Driver {
+	tb.Helper()
+	err := FeatureWireGuard.Probe()
+	if err == nil {
+		return []Driver{DriverKernel, DriverUserspace}
+	}
+	if os.Getenv("MAGPIE_TEST_WIREGUARD") == string(DriverKernel) {
+		tb.Fatal(err)
+	}
+	return []Driver{DriverUserspace}
+}

@@ -31,6 +31,15 @@ type WireGuardStarter interface {
 	Start(name string, mtu int) (io.Closer, error)
 }
 
+// Driver is what speaks WireGuard on a node.
+type Driver string
+
+// The drivers. A node takes the kernel's where there is one.
+const (
+	DriverKernel    Driver = "kernel"
+	DriverUserspace Driver = "userspace" // wireguard-go, in the agent
+)
+
 // Options are what Open needs from its caller. The zero value is usable: it
 // logs nowhere and refuses WireGuard devices.
 type Options struct {
@@ -41,6 +50,9 @@ type Options struct {
 	Namespace string
 	Keys      KeySource        // nil: no WireGuard device can be made
 	Userspace WireGuardStarter // nil: WireGuard must be in the kernel
+	// Driver makes new WireGuard devices, and no other. "" is the kernel where it
+	// can, else Userspace. Set by tests, which hold both to the same.
+	Driver Driver
 }
 
 // Host is the real kernel, seen from one network namespace. Safe for

@@ -31,6 +31,7 @@ type wireGuard struct {
 	home      string
 	keys      KeySource
 	userspace WireGuardStarter
+	driver    Driver // "": whichever there is
 
 	mu      sync.Mutex
 	client  *wgctrl.Client // nil until first used
@@ -42,7 +43,7 @@ type wireGuard struct {
 
 func newWireGuard(o Options) *wireGuard {
 	return &wireGuard{
-		home: o.Namespace, keys: o.Keys, userspace: o.Userspace,
+		home: o.Namespace, keys: o.Keys, userspace: o.Userspace, driver: o.Driver,
 		running: map[string]io.Closer{}, refs: map[wgtypes.Key]string{},
 	}
 }
@@ -110,19 +111,42 @@ func (w *wireGuard) create(c *conn, d plan.Device, a netlink.LinkAttrs) (int, er
 		return 0, err
 	}
 	w.stop(d.Name) // what ran a device that somebody has removed
-	err := c.LinkAdd(&netlink.Wireguard{LinkAttrs: a})
-	if !errors.Is(err, unix.EOPNOTSUPP) {
-		return wrote(err)
+	if w.driver != DriverUserspace {
+		err := c.LinkAdd(&netlink.Wireguard{LinkAttrs: a})
+		if err == nil {
+			return 1, w.forget()
+		}
+		if !errors.Is(err, unix.EOPNOTSUPP) || w.driver == DriverKernel {
+			return wrote(err)
+		}
 	}
+	return w.start(d)
+}
+
+// forget drops the client. One that was made while the kernel had no WireGuard
+// never looks there again, though the module may have come since.
+func (w *wireGuard) forget() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.client == nil {
+		return nil
+	}
+	err := w.client.Close()
+	w.client = nil
+	return err
+}
+
+// start makes the device in this process.
+func (w *wireGuard) start(d plan.Device) (int, error) {
 	if w.userspace == nil {
-		return 0, fmt.Errorf("the kernel has no wireguard, and no other is at hand: %w", err)
+		return 0, errors.New("the kernel has no wireguard, and no other is at hand")
 	}
 	mtu := d.MTU
 	if mtu == 0 {
 		mtu = defaultMTU
 	}
 	var closer io.Closer
-	err = inNS(w.home, func() (err error) {
+	err := inNS(w.home, func() (err error) {
 		closer, err = w.userspace.Start(d.Name, mtu)
 		return err
 	})

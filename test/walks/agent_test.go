@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -45,10 +46,16 @@ type node struct {
 	agent  *agentProcess
 }
 
-func (n *node) round(objects fleet.Objects) (answer, error) { return n.agent.ask(order{&objects}) }
+func (n *node) round(objects fleet.Objects) (answer, error) {
+	return n.agent.ask(order{Objects: &objects})
+}
 
 // order asks an agent for a round with these objects; without any, what it has.
-type order struct{ Objects *fleet.Objects }
+// NewKey is what an operator does who deletes the key's file.
+type order struct {
+	Objects *fleet.Objects
+	NewKey  bool
+}
 
 // answer is what it did, has and publishes. Trouble is what the next round may
 // mend: an object that one loop wants and another has not given up yet.
@@ -58,13 +65,27 @@ type answer struct {
 	Has         string
 	Annotations map[string]string
 	Report      v1alpha1.LinkReportSpec
+	Session     session
 	Err         string
+}
+
+// session is a gateway's WireGuard: its driver, its own key, its peers and, of
+// the last of them, key and handshake.
+type session struct {
+	Driver       kernel.Driver
+	MTU          int
+	Key, PeerKey string
+	Peers        int
+	Handshake    time.Time
 }
 
 // agentDir names the folder of a process that is a node's agent. A process of
 // its own, as in life: WireGuard in user space opens its sockets wherever the
 // process is, and serves its configuration below /run.
 const agentDir = "MAGPIE_WALKS_AGENT"
+
+// agentDriver is what speaks WireGuard there; "" is the product's own choice.
+const agentDriver = "MAGPIE_WALKS_DRIVER"
 
 // agentProcess is an agent as the script sees it. It ends with its input. (A
 // death signal would come with the end of the thread that started it, and
@@ -77,7 +98,7 @@ type agentProcess struct {
 	dir string
 }
 
-func startAgent(name, dir string) (*agentProcess, error) {
+func startAgent(name, dir string, driver kernel.Driver) (*agentProcess, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -87,7 +108,7 @@ func startAgent(name, dir string) (*agentProcess, error) {
 		return nil, err
 	}
 	a.cmd = exec.Command("ip", "netns", "exec", name, exe) //nolint:noctx // ends with its input
-	a.cmd.Env = append(os.Environ(), agentDir+"="+a.dir)
+	a.cmd.Env = append(os.Environ(), agentDir+"="+a.dir, agentDriver+"="+string(driver))
 	a.cmd.Stderr = os.Stderr
 	a.cmd.WaitDelay = time.Second
 	out, err := a.cmd.StdoutPipe()
@@ -128,6 +149,7 @@ func (a *agentProcess) close() {
 // agent is what cmd/magpie-agent wires, without the API server and with rounds
 // when they are asked for.
 type agent struct {
+	dir  string
 	key  *ecdh.PrivateKey
 	host *kernel.Host
 	view fleet.View
@@ -173,13 +195,15 @@ func openAgent(ctx context.Context, dir string) (*agent, error) {
 	if err := unix.Mount("tmpfs", "/run/wireguard", "tmpfs", 0, ""); err != nil {
 		return nil, fmt.Errorf("mount: %w", err)
 	}
-	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	a := &agent{dir: dir}
+	err := a.openKey()
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{key: key}
 	log := slog.New(slog.DiscardHandler)
-	if a.host, err = kernel.Open(kernel.Options{Log: log, Keys: a, Userspace: wire.UserspaceWireGuard{Log: log}}); err != nil {
+	if a.host, err = kernel.Open(kernel.Options{
+		Log: log, Keys: a, Userspace: wire.UserspaceWireGuard{Log: log}, Driver: kernel.Driver(os.Getenv(agentDriver)),
+	}); err != nil {
 		return nil, err
 	}
 	journal, err := disk.OpenJournal(filepath.Join(dir, "ledger.db"))
@@ -205,7 +229,11 @@ func openAgent(ctx context.Context, dir string) (*agent, error) {
 	if err := a.pods.Recover(ctx); err != nil {
 		return nil, err
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", filepath.Join(dir, "cni.sock"))
+	path := filepath.Join(dir, "cni.sock")
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // of the agent before
+		return nil, err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +245,11 @@ func openAgent(ctx context.Context, dir string) (*agent, error) {
 // obey is one round: read, desire, observe, apply, report.
 func (a *agent) obey(ctx context.Context, o order) (answer, error) {
 	var out answer
+	if o.NewKey {
+		if err := errors.Join(os.Remove(a.keyFile()), a.openKey()); err != nil {
+			return out, err
+		}
+	}
 	if o.Objects != nil {
 		if err := a.look(*o.Objects); err != nil {
 			return out, err
@@ -240,7 +273,26 @@ func (a *agent) obey(ctx context.Context, o order) (answer, error) {
 		}
 		out.Has += have.Text()
 	}
-	return out, nil
+	var err error
+	if out.Session, err = sessionOf(a.host, a.view.LinkMTU(), a.view.Self.LinkKey); errors.Is(err, kernel.ErrNoDevice) {
+		return out, nil // no gateway
+	}
+	return out, err
+}
+
+func (a *agent) keyFile() string { return filepath.Join(a.dir, "link.key") }
+
+// openKey reads the node's key or makes one, as cmd/magpie-agent does.
+func (a *agent) openKey() error {
+	raw, err := os.ReadFile(a.keyFile())
+	if err == nil {
+		a.key, err = ecdh.X25519().NewPrivateKey(raw)
+		return err
+	}
+	if a.key, err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
+		return err
+	}
+	return os.WriteFile(a.keyFile(), a.key.Bytes(), 0o600)
 }
 
 func (l loop) round(ctx context.Context, v fleet.View) (int, error) {
@@ -266,14 +318,48 @@ func (a *agent) look(objects fleet.Objects) error {
 		return err
 	}
 	v, problems, err := fleet.Build(objects,
-		fleet.Host{Underlay4: fleet.Underlay(u), VTEPMAC: mac, LinkKey: encode(a.key.PublicKey().Bytes())},
+		fleet.Host{Underlay4: fleet.Underlay(u), VTEPMAC: mac, LinkKey: encode(a.key.PublicKey().Bytes()), Heard: a.heard()},
 		fleet.Settings{ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}, VNI: api.VNI, Port: api.PortVXLAN, Links: true})
 	if err != nil || len(problems) > 0 {
 		return errors.Join(err, errors.New(strings.Join(problems, "; ")))
 	}
 	v.Links, _ = tunnel.Choose(v)
 	a.view = v
-	return nil
+	return a.saveHeard()
+}
+
+// heard is where peers are heard, or were before the agent began anew.
+func (a *agent) heard() []fleet.Heard {
+	at := map[string]netip.AddrPort{}
+	var last []fleet.Heard
+	if b, err := os.ReadFile(a.heardFile()); err == nil && json.Unmarshal(b, &last) == nil {
+		for _, h := range last {
+			at[h.PublicKey] = h.At
+		}
+	}
+	if s, err := a.host.LinkState(api.DeviceMesh); err == nil {
+		for _, p := range s.Peers {
+			if p.Endpoint.IsValid() {
+				at[p.PublicKey] = p.Endpoint
+			}
+		}
+	}
+	var out []fleet.Heard
+	for key, where := range at {
+		out = append(out, fleet.Heard{PublicKey: key, At: where})
+	}
+	return out
+}
+
+func (a *agent) heardFile() string { return filepath.Join(a.dir, "heard.json") }
+
+// saveHeard keeps of the View what cannot be had anew here.
+func (a *agent) saveHeard() error {
+	b, err := json.Marshal(a.view.Self.Heard)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(a.heardFile(), b, 0o600)
 }
 
 func encode(raw []byte) string { return base64.StdEncoding.EncodeToString(raw) }

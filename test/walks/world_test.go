@@ -20,6 +20,7 @@ import (
 	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 	ravenv1beta1 "github.com/magpie-edge/magpie/api/raven/v1beta1"
 	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/nodepool"
 	"github.com/magpie-edge/magpie/plan"
 )
@@ -34,6 +35,8 @@ type world struct {
 	pods  map[string]*pod
 	api   fleet.Cluster
 	made  []string // namespaces
+	// drivers are those of nodes that do not choose by themselves.
+	drivers map[string]kernel.Driver
 }
 
 // site is where the nodes of one domain are.
@@ -154,7 +157,7 @@ func (w *world) node(args []string) (string, error) {
 		n.object.Status.Addresses = append(n.object.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: eip.String()})
 	}
 	if n.agent == nil {
-		n.agent, err = startAgent(name, w.dir)
+		n.agent, err = startAgent(name, w.dir, w.drivers[name])
 	}
 	return "", err
 }

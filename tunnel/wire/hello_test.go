@@ -5,6 +5,7 @@ package wire_test
 import (
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -28,25 +29,29 @@ func (keyring) Preshared(string) (key [32]byte, ok bool) { return key, false }
 // end is one gateway: a namespace with a WireGuard device of ours.
 type end struct {
 	name, dev, key string
+	at             netip.AddrPort // where its WireGuard listens
+	socket         string         // the namespace in which it does, as ip calls it
 	pods           netip.Prefix
 	host           *kernel.Host
 }
 
 // ends makes two gateways that are joined by a tunnel with keepalives from
-// both, as the mesh plans it.
-func ends(t *testing.T) (edge, cloud *end) {
+// both, as the mesh plans it. The sockets of a device in the kernel are in its
+// namespace, and a cable joins those; the sockets of devices in this process are
+// in its own, so the ends talk over its loopback.
+func ends(t *testing.T, driver kernel.Driver) (edge, cloud *end) {
 	t.Helper()
 	keys := keyring{}
-	make1 := func(name, dev, pods string) *end {
+	make1 := func(name, dev, pods, at string) *end {
 		private, err := wgtypes.GeneratePrivateKey()
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := &end{name: name, dev: dev, key: private.PublicKey().String(), pods: netip.MustParsePrefix(pods)}
+		e := &end{name: name, dev: dev, key: private.PublicKey().String(), pods: netip.MustParsePrefix(pods), at: netip.MustParseAddrPort(at), socket: name}
 		keys[e.key] = private.String()
 		log := slog.New(slog.DiscardHandler)
 		e.host, err = kernel.Open(kernel.Options{
-			Namespace: sandbox.Namespace(t, name), Keys: keys, Userspace: wire.UserspaceWireGuard{Log: log},
+			Namespace: sandbox.Namespace(t, name), Keys: keys, Driver: driver, Userspace: wire.UserspaceWireGuard{Log: log},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -54,22 +59,31 @@ func ends(t *testing.T) (edge, cloud *end) {
 		t.Cleanup(func() { e.host.Close() })
 		return e
 	}
-	edge, cloud = make1("edge", "mag-wga", "10.42.3.0/24"), make1("cloud", "mag-wgb", "10.42.1.0/24")
-	edge.join(t, 4500, cloud, 4501)
-	cloud.join(t, 4501, edge, 4500)
+	if driver == kernel.DriverUserspace {
+		edge, cloud = make1("edge", "mag-wga", "10.42.3.0/24", "127.0.0.1:4500"), make1("cloud", "mag-wgb", "10.42.1.0/24", "127.0.0.1:4501")
+		edge.socket, cloud.socket = "", ""
+	} else {
+		edge, cloud = make1("edge", "mag-wga", "10.42.3.0/24", "203.0.113.1:4500"), make1("cloud", "mag-wgb", "10.42.1.0/24", "203.0.113.2:4501")
+		sandbox.Run(t, `
+			ip -n edge link add eth0 type veth peer name eth0 netns cloud
+			ip -n edge addr add 203.0.113.1/24 dev eth0
+			ip -n cloud addr add 203.0.113.2/24 dev eth0
+			ip -n edge link set eth0 up
+			ip -n cloud link set eth0 up`)
+	}
+	edge.join(t, cloud)
+	cloud.join(t, edge)
 	return edge, cloud
 }
 
-// join plans one end. The sockets of devices in this process are in its own
-// namespace, so the ends talk over its loopback.
-func (e *end) join(t *testing.T, port uint16, far *end, at uint16) {
+// join plans one end.
+func (e *end) join(t *testing.T, far *end) {
 	t.Helper()
 	w := e.host.Own(plan.Owner{Name: "mesh", Proto: 203})
-	endpoint := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at)
 	_, err := w.Apply(t.Context(), plan.Plan{}, plan.Plan{
-		Devices: []plan.Device{{Name: e.dev, Kind: plan.WireGuard, MTU: 1420, ListenPort: int(port), PublicKey: e.key}},
+		Devices: []plan.Device{{Name: e.dev, Kind: plan.WireGuard, MTU: 1420, ListenPort: int(e.at.Port()), PublicKey: e.key}},
 		Addrs:   []plan.Addr{{Dev: e.dev, Prefix: netip.PrefixFrom(e.pods.Addr(), 32)}},
-		Peers:   []plan.Peer{{Dev: e.dev, PublicKey: far.key, Endpoint: endpoint, Keepalive: 20}},
+		Peers:   []plan.Peer{{Dev: e.dev, PublicKey: far.key, Endpoint: far.at, Keepalive: 20}},
 		Allowed: []plan.Allowed{{Dev: e.dev, Prefix: far.pods, Peer: far.key}},
 		Routes:  []plan.Route{{Dst: far.pods, Dev: e.dev}},
 	})
@@ -108,12 +122,32 @@ func (e *end) hears(t *testing.T, before int64, within time.Duration) {
 	t.Logf("%s heard something after %s", e.name, time.Since(begin).Round(10*time.Millisecond))
 }
 
+// cut lets nothing more in where the end listens.
+func (e *end) cut(t *testing.T) {
+	t.Helper()
+	nft, table := "nft ", " ip cut-"+e.name
+	if e.socket != "" {
+		nft = "ip netns exec " + e.socket + " nft "
+	}
+	sandbox.Run(t, nft+"add table"+table)
+	sandbox.Run(t, nft+"add chain"+table+" in { type filter hook input priority 0 ; }")
+	sandbox.Run(t, nft+"add rule"+table+" in udp dport "+strconv.Itoa(int(e.at.Port()))+" drop")
+	t.Cleanup(func() { sandbox.Run(t, nft+"delete table"+table) })
+}
+
 // TestHelloIsHeardByBothEnds: one end says hello, and each hears the other,
 // although nobody runs at the far end who would answer, and nothing there lets
 // an ICMP out; once the cable is cut, neither does.
 func TestHelloIsHeardByBothEnds(t *testing.T) {
 	kernel.Need(t, kernel.FeatureTUN)
-	edge, cloud := ends(t)
+	for _, driver := range kernel.Drivers(t) {
+		t.Run(string(driver), func(t *testing.T) { testHello(t, driver) })
+	}
+}
+
+func testHello(t *testing.T, driver kernel.Driver) {
+	t.Helper()
+	edge, cloud := ends(t, driver)
 	var hello wire.Hello
 	t.Cleanup(func() { hello.Close() })
 	edge.greet(t, &hello, cloud)
@@ -127,11 +161,8 @@ func TestHelloIsHeardByBothEnds(t *testing.T) {
 	edge.greet(t, &hello, cloud)
 	cloud.hears(t, atCloud, time.Second)
 	edge.hears(t, atEdge, 11*time.Second) // WireGuard's own answer to data
-	sandbox.Run(t, `
-		nft add table ip cut
-		nft add chain ip cut in { type filter hook input priority 0 ; }
-		nft add rule ip cut in udp dport { 4500, 4501 } drop`)
-	t.Cleanup(func() { sandbox.Run(t, "nft delete table ip cut") })
+	edge.cut(t)
+	cloud.cut(t)
 	atEdge, atCloud = edge.rx(t), cloud.rx(t)
 	edge.greet(t, &hello, cloud)
 	time.Sleep(time.Second)
