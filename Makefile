@@ -19,6 +19,10 @@ NS  := kernel cni nodepool/join tunnel/wire test/fastpath cmd/magpiectl/probe te
 API := cluster cmd/magpie-manager test/chart test/hub test/join test/tunnel
 E2E := test/e2e test/lab
 
+# What runs once more in a machine whose kernel has WireGuard, see test/vm: not
+# what must be done within a second (test/fence), nor what builds programs (cni).
+VM  := kernel tunnel/wire test/interop test/walks test/fastpath
+
 # $(call within,FOLDERS) is every package in or below one of them.
 ALL    = $(shell go list ./...)
 MODULE = github.com/magpie-edge/magpie
@@ -32,7 +36,7 @@ export CGO_ENABLED := 0
 
 .NOTPARALLEL:
 
-.PHONY: help deps build lab lab-down test unit lint ns api e2e bench fuzz generate image chart vuln clean
+.PHONY: help deps build lab lab-down test unit lint ns api e2e vm bench fuzz generate image chart vuln clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +71,10 @@ api: kubernetes ## tests against a real etcd and kube-apiserver
 
 e2e: kubernetes ## tests on the lab; starts it, and stops it again, if it is not up
 	@$(TALLY) e2e -p 1 -count 1 -timeout 45m $(filter-out $(call within,$(NS)),$(call within,$(E2E)))
+
+vm: export MAGPIE_TEST_STRICT = 1
+vm: deps build ## namespace tests on a kernel with WireGuard, in an emulated machine (a few minutes)
+	@tools/deps.sh qemu-system-x86 dpkg && go build -o bin/vm ./test/vm && $(TALLY) vm -p 1 -count 1 -tags vm -exec $(CURDIR)/bin/vm $(call within,$(VM))
 
 bench: deps build ## measure against Flannel's layout and bare WireGuard, as ratios; and, on the lab, the first packet of a new node and kubectl exec
 	@go run ./test/bench; missed=$$?; go test -tags bench -count 1 -v -run '^(TestNodeCreatedToFirstPacket|TestExecBesideACloudNode)$$' ./test/e2e | grep -E 'first packet|ratio|FAIL' && exit $$missed

@@ -28,8 +28,13 @@ func beInit() {
 // obey prepares the machine and does the job.
 func obey() (code int, err error) {
 	for _, m := range []struct{ kind, at string }{
-		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run"}, {"tmpfs", "/tmp"},
-		{"cgroup2", "/sys/fs/cgroup"}, {"bpf", "/sys/fs/bpf"},
+		{"proc", "/proc"},
+		{"sysfs", "/sys"},
+		{"devtmpfs", "/dev"},
+		{"tmpfs", "/run"},
+		{"tmpfs", "/tmp"},
+		{"cgroup2", "/sys/fs/cgroup"},
+		{"bpf", "/sys/fs/bpf"},
 	} {
 		if err := unix.Mount(m.kind, m.at, m.kind, 0, ""); err != nil {
 			return 0, fmt.Errorf("mount %s: %w", m.at, err)

@@ -48,10 +48,10 @@ func newLink(t *testing.T, edge, cloud kernel.Driver) *link {
 		t.Fatal(err)
 	}
 	l.drivers = map[string]kernel.Driver{"a-1": edge, "cloud-1": cloud}
-	l.do(t, l.world.link, "cloud 10.0.0.0/24 public")
-	l.do(t, l.world.link, "shop-a 192.168.1.0/24")
-	l.do(t, l.world.node, "cloud-1 cloud")
-	l.do(t, l.world.node, "a-1 shop-a")
+	l.do(t, l.link, "cloud 10.0.0.0/24 public")
+	l.do(t, l.link, "shop-a 192.168.1.0/24")
+	l.do(t, l.node, "cloud-1 cloud")
+	l.do(t, l.node, "a-1 shop-a")
 	l.do(t, l.apply, "")
 	l.do(t, l.pod, "add client a-1")
 	l.do(t, l.pod, "add web cloud-1")
@@ -100,13 +100,14 @@ func (l *link) session(t *testing.T, n *node) session {
 // traffic goes both ways, in small and in whole packets, with the pods' own
 // addresses.
 func (l *link) traffic(t *testing.T) {
+	t.Helper()
 	for _, way := range [][2]*node{{l.edge, l.cloud}, {l.cloud, l.edge}} {
 		from, to := l.podOn(way[0]), l.podOn(way[1])
 		seen := l.do(t, l.send, from.name+" "+to.name)
 		if want := "tcp: " + to.name + " sees " + from.addr.String(); !strings.Contains(seen, want) {
 			t.Errorf("got %q, want %q", seen, want)
 		}
-		full := int(l.session(t, way[0]).MTU) - 28 // IP and UDP
+		full := l.session(t, way[0]).MTU - 28 // IP and UDP
 		for network, size := range map[string]int{"udp": full, "tcp": 64 << 10} {
 			if _, err := sandbox.Ask(t, from.ns(), network, l.echoAt(way[1]), size); err != nil {
 				t.Errorf("%s to %s: %v", from.name, to.name, err)
