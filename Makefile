@@ -19,8 +19,9 @@ NS  := kernel cni nodepool/join tunnel/wire test/fastpath cmd/magpiectl/probe te
 API := cluster cmd/magpie-manager test/chart test/hub test/join test/tunnel
 E2E := test/e2e test/lab
 
-# What runs once more in a machine whose kernel has WireGuard, see test/vm.
-VM  := kernel tunnel/wire test/interop test/fence test/fastpath test/walks
+# What runs once more in a machine whose kernel has WireGuard, see test/vm: not
+# what must be done within a second (test/fence), nor what builds programs (cni).
+VM  := kernel tunnel/wire test/interop test/walks test/fastpath
 
 # $(call within,FOLDERS) is every package in or below one of them.
 ALL    = $(shell go list ./...)

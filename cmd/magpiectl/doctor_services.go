@@ -16,6 +16,7 @@ import (
 
 	"github.com/magpie-edge/magpie/api"
 	"github.com/magpie-edge/magpie/cmd/magpiectl/doctor"
+	"github.com/magpie-edge/magpie/cmd/magpiectl/service"
 	"github.com/magpie-edge/magpie/topology"
 )
 
@@ -23,7 +24,7 @@ import (
 func services(ctx context.Context, k kubernetes.Interface, d dynamic.Interface, fs facts) (*doctor.Services, error) {
 	out := &doctor.Services{PoolOf: map[string]string{}, Ready: map[string][]string{}}
 	var err error
-	if out.Served, err = fs.hubServed(); err != nil {
+	if out.Served, out.Fenced, err = fs.followers(); err != nil {
 		return nil, err
 	}
 	states, err := readers(ctx, k, d)
@@ -56,17 +57,19 @@ func services(ctx context.Context, k kubernetes.Interface, d dynamic.Interface, 
 	return out, readyNodes(ctx, k, out.Ready)
 }
 
-// hubServed says whether the chart lets the agents serve a hub.
-func (f facts) hubServed() (bool, error) {
+// followers says what the chart lets the agents do about the annotations: serve
+// a hub, and close NodePorts in nftables.
+func (f facts) followers() (hub, fence bool, err error) {
 	var c struct {
 		Hub struct {
 			Enabled bool `json:"enabled"`
 		} `json:"hub"`
+		Fence string `json:"fence"`
 	}
 	if err := yaml.Unmarshal([]byte(f.agent["agent.yaml"]), &c); err != nil {
-		return false, fmt.Errorf("read agent.yaml of the agents' ConfigMap: %w", err)
+		return false, false, fmt.Errorf("read agent.yaml of the agents' ConfigMap: %w", err)
 	}
-	return c.Hub.Enabled, nil
+	return c.Hub.Enabled, c.Fence == service.FenceNFTables, nil
 }
 
 // marked lists the Services with one of the two annotations.

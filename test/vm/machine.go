@@ -34,13 +34,12 @@ func boot(ctx context.Context, dir, image string, out io.Writer) (int, error) {
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()
-	code, cerr := os.ReadFile(exit)
-	if n, nerr := strconv.Atoi(strings.TrimSpace(string(code))); nerr == nil {
-		return n, nil
+	text, cerr := os.ReadFile(exit)
+	code, aerr := strconv.Atoi(strings.TrimSpace(string(text)))
+	if cerr == nil && aerr == nil {
+		return code, nil
 	}
-	said, _ := os.ReadFile(console) // for the error below
-	return 0, fmt.Errorf("the machine ended without a result: %w\n%s", errors.Join(ctx.Err(), err, cerr), last(said, 4000))
+	said, _ := os.ReadFile(console) // explains what is an error anyhow
+	said = said[max(0, len(said)-4000):]
+	return 0, errors.Join(ctx.Err(), err, fmt.Errorf("the machine ended without a result; its console:\n%s", said))
 }
-
-// last is the end of a text.
-func last(b []byte, n int) []byte { return b[max(0, len(b)-n):] }

@@ -118,7 +118,17 @@ func (l *link) traffic(t *testing.T) {
 
 // quiet: nobody writes, and WireGuard goes on with the session it has.
 func (l *link) quiet(t *testing.T) {
-	before := [2]session{l.session(t, l.edge), l.session(t, l.cloud)}
+	t.Helper()
+	// Both ends may have greeted each other at once: one session of the two stays.
+	before := [2]session{}
+	for range 20 {
+		now := [2]session{l.session(t, l.edge), l.session(t, l.cloud)}
+		if now == before {
+			break
+		}
+		before = now
+		time.Sleep(300 * time.Millisecond)
+	}
 	for range 3 {
 		if out := l.do(t, l.apply, ""); out != "cloud-1: 0 steps\na-1: 0 steps\n" {
 			t.Errorf("wrote without news:\n%s", out)

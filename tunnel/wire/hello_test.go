@@ -159,7 +159,7 @@ func testHello(t *testing.T, driver kernel.Driver) {
 	time.Sleep(500 * time.Millisecond) // the handshake and its first packets are over
 	atEdge, atCloud := edge.rx(t), cloud.rx(t)
 	edge.greet(t, &hello, cloud)
-	cloud.hears(t, atCloud, time.Second)
+	cloud.hears(t, atCloud, 5*time.Second)
 	edge.hears(t, atEdge, 11*time.Second) // WireGuard's own answer to data
 	edge.cut(t)
 	cloud.cut(t)

@@ -163,6 +163,13 @@ func worlds() map[string]func(w *world) {
 				w.service(name, []string{"a-1", "b-1", "cloud-1"}, topologyKeys, "kubernetes.io/zone")
 			}
 		},
+		// NodePorts are closed in nftables, so only the pinned Service lacks a hub.
+		"hub-off-fenced": func(w *world) {
+			w.Services.Served, w.Services.Fenced = false, true
+			w.Services.Readers[0].Hub, w.Services.Readers[1].Hub = false, false
+			w.service("web", nil, listen, "shop-a")
+			w.service("till", []string{"a-1", "b-1", "cloud-1"}, topologyKeys, byPool)
+		},
 		// The chart's value was taken back before magpiectl hub disable.
 		"hub-gone": func(w *world) {
 			w.Services.Served, w.Services.Readers[1].Hub = false, false

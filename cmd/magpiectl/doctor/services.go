@@ -21,6 +21,8 @@ import (
 type Services struct {
 	// Served is true if the agents are told to serve a hub.
 	Served bool
+	// Fenced is true if the agents close NodePorts in nftables, whoever reads what.
+	Fenced bool
 	// Readers are kube-proxy and CoreDNS, by the names that are known.
 	Readers []Reader
 	// Unclear is why one of them is not among these; "" if all are.
@@ -51,6 +53,7 @@ func (s *Services) inUse() []string {
 		svc := &s.Marked[i]
 		reach, _ := topology.ReachOf(svc)
 		_, listen := svc.Annotations[api.AnnotationListen]
+		listen = listen && !s.Fenced
 		if reach != topology.ReachAnywhere || listen && slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.NodePort != 0 }) {
 			out = append(out, svc.Namespace+"/"+svc.Name)
 		}
