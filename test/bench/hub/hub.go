@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,10 +58,15 @@ func Run(ctx context.Context, o Options) (rows []result.Row, err error) {
 	if err := w.open(ctx); err != nil {
 		return nil, err
 	}
-	for _, measure := range []func(context.Context, int) ([]result.Row, error){w.endpoints, w.watched, w.large} {
-		more, err := measure(ctx, o.Rounds)
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context, int) ([]result.Row, error)
+	}{{"endpoint", w.endpoints}, {"watched", w.watched}, {"large", w.large}} {
+		begin := time.Now()
+		more, err := part.measure(ctx, o.Rounds)
+		fmt.Fprintf(os.Stderr, "bench hub: %s, %s\n", part.name, time.Since(begin).Round(time.Second))
 		if err != nil {
-			return rows, err
+			return rows, fmt.Errorf("%s: %w", part.name, err)
 		}
 		for i := range more {
 			more[i].Bench = "hub"

@@ -5,6 +5,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,9 +24,11 @@ func (w *world) large(ctx context.Context, rounds int) ([]result.Row, error) {
 	if err := w.near.end("agent"); err != nil {
 		return nil, err
 	}
+	begin := time.Now()
 	if err := createMany(ctx, w.client); err != nil {
 		return nil, err
 	}
+	fmt.Fprintf(os.Stderr, "bench hub: large cluster made, %s\n", time.Since(begin).Round(time.Second))
 	without, err := w.agentWithout(ctx)
 	if err != nil {
 		return nil, err
