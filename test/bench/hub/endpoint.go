@@ -5,6 +5,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,10 +36,10 @@ func (w *world) endpoints(ctx context.Context, rounds int) ([]result.Row, error)
 		return nil, err
 	}
 	change := func(n int) (near, far float64, err error) {
-		addr := fmt.Sprintf("10.42.%d.%d", 200+n/250, 1+n%250)
-		s.Endpoints[0].Addresses = []string{addr}
+		addr := netip.AddrFrom4([4]byte{10, 42, byte(200 + n/250), byte(1 + n%250)})
+		s.Endpoints[0].Addresses = []string{addr.String()}
 		for _, h := range []*host{w.near, w.far} {
-			h.rules.expect("__" + addr + "/8080")
+			h.rules.expect(netip.AddrPortFrom(addr, uint16(*s.Ports[0].Port)))
 		}
 		begin := time.Now()
 		if _, err := w.client.DiscoveryV1().EndpointSlices(namespace).Update(ctx, s, metav1.UpdateOptions{}); err != nil {
@@ -47,20 +48,22 @@ func (w *world) endpoints(ctx context.Context, rounds int) ([]result.Row, error)
 		return w.seen(begin)
 	}
 	// kube-proxy begins with everything that it finds.
-	if err := until(ctx, "both kube-proxies work", func() error { _, _, err := change(0); return err }); err != nil {
+	n := 0
+	if err := until(ctx, "both kube-proxies work", func() error { n++; _, _, err := change(n); return err }); err != nil {
 		return nil, err
 	}
 	p50 := result.Row{What: "endpoint p50", Unit: "s", Peer: "kube-proxy on the API server", Above: 5e-3}
 	p99 := result.Row{What: "endpoint p99", Unit: "s", Peer: "kube-proxy on the API server", Above: 20e-3}
 	var ours, theirs []float64
-	for round := range rounds {
+	for range rounds {
 		var near, far []float64
-		for i := range changesARound {
-			n, f, err := change(1 + round*changesARound + i)
+		for range changesARound {
+			n++
+			ns, fs, err := change(n)
 			if err != nil {
 				return nil, err
 			}
-			near, far = append(near, n), append(far, f)
+			near, far = append(near, ns), append(far, fs)
 			time.Sleep(pause)
 		}
 		p50.Ours, p50.Theirs = append(p50.Ours, result.Median(near)), append(p50.Theirs, result.Median(far))

@@ -119,7 +119,7 @@ func (w *world) startManager(ctx context.Context) error {
 	if err := kubeconfig(w.control.direct, access); err != nil {
 		return err
 	}
-	text := "listen: 127.0.0.1:0\nleaderElection: false\nnamespace: kube-system\nkubeconfig: " + access + "\n"
+	text := "listen: 127.0.0.1:8080\nleaderElection: false\nnamespace: kube-system\nkubeconfig: " + access + "\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write config of the manager: %w", err)
 	}

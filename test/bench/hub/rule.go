@@ -4,8 +4,10 @@ package hub
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -24,8 +26,8 @@ type rules struct {
 	seen chan time.Time
 }
 
-// hearRules begins to listen. kube-proxy calls the chain of an endpoint after
-// its address and port, so that a rule can be told by a text.
+// hearRules begins to listen. An endpoint is an element of a map of kube-proxy's:
+// its address and, right behind it, its port.
 func hearRules(space *stage.Space) (*rules, error) {
 	fd := -1
 	err := space.Do(func() (err error) {
@@ -35,7 +37,7 @@ func hearRules(space *stage.Space) (*rules, error) {
 		}
 		// A round of many changes is more than the default holds.
 		return errors.Join(
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 8<<20),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20),
 			unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)}))
 	})
 	if err != nil {
@@ -66,11 +68,11 @@ func (r *rules) run() {
 	}
 }
 
-// expect makes the next notification with that text the one that counts.
-func (r *rules) expect(text string) {
+// expect makes the next notification with that endpoint the one that counts.
+func (r *rules) expect(endpoint netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.want = []byte(text)
+	r.want = binary.BigEndian.AppendUint16(endpoint.Addr().AsSlice(), endpoint.Port())
 	select {
 	case <-r.seen:
 	default:
@@ -85,7 +87,7 @@ func (r *rules) await(patience time.Duration) (time.Time, error) {
 	case <-time.After(patience):
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return time.Time{}, fmt.Errorf("no rule with %q within %s", r.want, patience)
+		return time.Time{}, fmt.Errorf("no rule with % x within %s", r.want, patience)
 	}
 }
 

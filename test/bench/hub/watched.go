@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/magpie-edge/magpie/test/bench/result"
 )
@@ -37,21 +37,14 @@ func (w *world) watched(ctx context.Context, rounds int) ([]result.Row, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	g, within := errgroup.WithContext(ctx)
-	g.Go(func() error { return w.near.startDNS(within, w.near.through) })
-	g.Go(func() error { return w.far.startDNS(within, w.far.direct) })
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	for _, c := range []struct {
-		h   *host
-		hub bool
-	}{{w.near, true}, {w.far, false}} {
-		cfg := c.h.direct
-		if c.hub {
-			cfg = c.h.through
+	for _, reads := range []struct {
+		*host
+		from *rest.Config
+	}{{w.near, w.near.through}, {w.far, w.far.direct}} {
+		if err := reads.startDNS(ctx, reads.from); err != nil {
+			return nil, err
 		}
-		if err := startIngress(ctx, cfg); err != nil {
+		if err := startIngress(ctx, reads.from); err != nil {
 			return nil, err
 		}
 	}
