@@ -66,8 +66,8 @@ lint: ## golangci-lint with the settings of .golangci.yml, and shellcheck
 ns: ## tests in network namespaces of their own; no root needed, but for the fast path
 	@$(TALLY) ns -p 1 -count 1 $(call within,$(NS))
 
-api: kubernetes ## tests against a real etcd and kube-apiserver
-	@$(TALLY) api -p 1 -count 1 $(call within,$(API))
+api: deps build ## tests against a real etcd and kube-apiserver
+	@bin/magpie-lab build --oldest && $(TALLY) api -p 1 -count 1 $(call within,$(API))
 
 e2e: kubernetes ## tests on the lab; starts it, and stops it again, if it is not up
 	@$(TALLY) e2e -p 1 -count 1 -timeout 45m $(filter-out $(call within,$(NS)),$(call within,$(E2E)))
@@ -76,7 +76,7 @@ vm: export MAGPIE_TEST_STRICT = 1
 vm: deps build ## namespace tests on a kernel with WireGuard, in an emulated machine (a few minutes)
 	@tools/deps.sh qemu-system-x86 dpkg && go build -o bin/vm ./test/vm && $(TALLY) vm -p 1 -count 1 -tags vm -exec $(CURDIR)/bin/vm $(call within,$(VM))
 
-bench: deps build ## measure against Flannel's layout and bare WireGuard, as ratios; and, on the lab, the first packet of a new node and kubectl exec
+bench: deps build ## measure against Flannel's layout, bare WireGuard and a kube-proxy without a hub, as ratios; and, on the lab, the first packet of a new node and kubectl exec
 	@go run ./test/bench; missed=$$?; go test -tags bench -count 1 -v -run '^(TestNodeCreatedToFirstPacket|TestExecBesideACloudNode)$$' ./test/e2e | grep -E 'first packet|ratio|FAIL' && exit $$missed
 
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each

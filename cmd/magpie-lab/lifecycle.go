@@ -10,7 +10,7 @@ import (
 )
 
 func build(opt *lab.Options) *cobra.Command {
-	install := false
+	install, oldest := false, false
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build everything the lab runs, once a version",
@@ -31,10 +31,16 @@ ten minutes on two cores; afterwards only what changed is built.`,
 			if err := l.Build(cmd.Context()); err != nil {
 				return err
 			}
+			if oldest {
+				if err := l.BuildOld(cmd.Context()); err != nil {
+					return err
+				}
+			}
 			_, err = l.Images(cmd.Context())
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&oldest, "oldest", false, "also the oldest kube-proxy that the hub must serve, for the API tests")
 	cmd.Flags().BoolVar(&install, "install", false, "install missing Debian packages with apt-get")
 	return cmd
 }

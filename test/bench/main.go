@@ -3,7 +3,7 @@
 // Bench measures Magpie against its peers, in namespaces of its own, and
 // prints ratios of medians of one run beside their goals.
 //
-//	bench [-only overlay,link,cni,tunnel,storm] [-rounds 5] [-time 2s] [-json FILE]
+//	bench [-only overlay,link,cni,tunnel,storm,hub] [-rounds 5] [-time 2s] [-json FILE]
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/magpie-edge/magpie/test/bench/cni"
+	"github.com/magpie-edge/magpie/test/bench/hub"
 	"github.com/magpie-edge/magpie/test/bench/link"
 	"github.com/magpie-edge/magpie/test/bench/load"
 	"github.com/magpie-edge/magpie/test/bench/overlay"
@@ -59,6 +60,9 @@ func parts() []part {
 		}},
 		{"storm", nil, func(ctx context.Context, _ int, _ time.Duration) ([]result.Row, error) {
 			return tunnel.Rest(ctx, 5000)
+		}},
+		{"hub", hub.Prepare, func(ctx context.Context, rounds int, _ time.Duration) ([]result.Row, error) {
+			return hub.Run(ctx, hub.Options{Rounds: rounds})
 		}},
 	}
 }

@@ -91,6 +91,11 @@ func (l *Lab) Build(ctx context.Context) error {
 	return err
 }
 
+// BuildOld makes the programs that only tests of the hub need.
+func (l *Lab) BuildOld(ctx context.Context) error {
+	return fetch.Build(ctx, l.opt.Cache, filepath.Join(l.opt.Repo, "test", "lab"), fetch.Old(), l.opt.Show)
+}
+
 // upping is one run of Up.
 type upping struct {
 	*Lab

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/magpie-edge/magpie/test/bench/result"
 	"github.com/magpie-edge/magpie/test/bench/stage"
@@ -137,7 +136,7 @@ func once(ctx context.Context, sides [2]*side, j job, rows []result.Row) error {
 			continue
 		}
 		for i, sample := range []float64{
-			quantile(t.Add, 50), quantile(t.Add, 99), quantile(t.Del, 50), quantile(t.Del, 99),
+			result.Percentile(t.Add, 50), result.Percentile(t.Add, 99), result.Percentile(t.Del, 50), result.Percentile(t.Del, 99),
 		} {
 			s.samples(&rows[i], sample)
 		}
@@ -161,10 +160,4 @@ func (s *side) do(ctx context.Context, j job) (t times, err error) {
 	}
 	defer c.Stop()
 	return t, c.Answer(&t)
-}
-
-// quantile is the nearest-rank percentile.
-func quantile(samples []float64, percent int) float64 {
-	s := slices.Sorted(slices.Values(samples))
-	return s[max((len(s)*percent+99)/100-1, 0)]
 }

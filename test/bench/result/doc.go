@@ -12,8 +12,9 @@
 //
 // Machines differ and are shared, so a figure alone says little. Samples of
 // both sides are taken in turns, in one run, and only their ratio is held
-// against a goal. The spread is printed, because a ratio of two medians that
-// each vary by half is no result.
+// against a goal, or their difference where what we add is a fixed cost. The
+// spread is printed, because a ratio of two medians that each vary by half is
+// no result.
 //
 // # Invariants
 //

@@ -24,8 +24,10 @@ type Row struct {
 	// AtLeast and AtMost bound Ratio; 0 is no bound.
 	AtLeast float64 `json:"atLeast,omitempty"`
 	AtMost  float64 `json:"atMost,omitempty"`
-	// Limit bounds our own median in Unit; 0 is no bound.
+	// Limit bounds our own median in Unit, Above by how much it is above theirs;
+	// 0 is no bound.
 	Limit float64 `json:"limit,omitempty"`
+	Above float64 `json:"above,omitempty"`
 }
 
 // Median returns the middle of the samples, NaN of none.
@@ -41,18 +43,29 @@ func Median(samples []float64) float64 {
 	return (s[n-1] + s[n]) / 2
 }
 
+// Percentile returns that of the samples by nearest rank, NaN of none.
+func Percentile(samples []float64, percent int) float64 {
+	if len(samples) == 0 {
+		return math.NaN()
+	}
+	s := slices.Sorted(slices.Values(samples))
+	return s[max((len(s)*percent+99)/100-1, 0)]
+}
+
 // Ratio returns ours to theirs.
 func (r Row) Ratio() float64 { return Median(r.Ours) / Median(r.Theirs) }
 
 // OK reports whether every goal of the row is met.
 func (r Row) OK() bool {
-	ours, ratio := Median(r.Ours), r.Ratio()
+	ours, theirs, ratio := Median(r.Ours), Median(r.Theirs), r.Ratio()
 	switch {
 	case math.IsNaN(ours):
 		return false
-	case (r.AtLeast > 0 || r.AtMost > 0) && math.IsNaN(ratio):
+	case (r.AtLeast > 0 || r.AtMost > 0 || r.Above > 0) && math.IsNaN(ratio):
 		return false
 	case r.AtLeast > 0 && ratio < r.AtLeast, r.AtMost > 0 && ratio > r.AtMost:
+		return false
+	case r.Above > 0 && ours > theirs+r.Above:
 		return false
 	}
 	return r.Limit == 0 || ours <= r.Limit
@@ -66,6 +79,9 @@ func (r Row) Goal() string {
 	}
 	if r.AtMost > 0 {
 		out = append(out, fmt.Sprintf("≤ %.2f", r.AtMost))
+	}
+	if r.Above > 0 {
+		out = append(out, "≤ theirs + "+human(r.Above, r.Unit))
 	}
 	if r.Limit > 0 {
 		out = append(out, "≤ "+human(r.Limit, r.Unit))

@@ -8,6 +8,7 @@
 //	          reach the host's interfaces, and no root is needed
 //	Space     one network namespace, held by a child process that only waits
 //	Role      a function of this program that runs as a child in a Space
+//	Program   a foreign program that runs in a Space
 //
 // # Why this way
 //

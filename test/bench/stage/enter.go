@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"syscall"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,11 +22,11 @@ func Inside() bool { return os.Getenv(inside) != "" }
 
 // Enter makes the rest of the program run in network and mount namespaces of
 // its own. In the process that the user started it runs the program again and
-// returns done with that one's result; in the other it prepares /run and
-// returns.
+// returns done with that one's result; in the other it prepares /run and the
+// loopback device and returns.
 func Enter(ctx context.Context) (done bool, err error) {
 	if Inside() {
-		return false, private()
+		return false, errors.Join(private(), loopback())
 	}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
@@ -55,6 +56,18 @@ func private() error {
 	}
 	if err := os.Setenv("XTABLES_LOCKFILE", "/run/xtables.lock"); err != nil {
 		return fmt.Errorf("set environment: %w", err)
+	}
+	return nil
+}
+
+// loopback makes 127.0.0.1 usable.
+func loopback() error {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("set up loopback device: %w", err)
 	}
 	return nil
 }

@@ -39,12 +39,14 @@ func Hidden(roles map[string]Role) (bool, error) {
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends with our parent
 		close(stop)
 	}()
-	if role == waiting {
+	f, ok := roles[role]
+	switch {
+	case role == waiting:
 		<-stop
 		return true, nil
-	}
-	f, ok := roles[role]
-	if !ok {
+	case role == program:
+		f = tend
+	case !ok:
 		return true, fmt.Errorf("no role %q", role)
 	}
 	if err := f(arg, os.Stdout, stop); err != nil {
@@ -140,6 +142,7 @@ func (s *Space) Start(ctx context.Context, role string, arg any) (*Child, error)
 // Child is a process that plays a role.
 type Child struct {
 	role  string
+	pid   int // whose memory counts: its own, or that of the program it tends
 	cmd   *exec.Cmd
 	stdin io.Closer
 	out   *bufio.Reader
@@ -166,6 +169,7 @@ func start(ctx context.Context, role string, arg any, attr *syscall.SysProcAttr)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", role, err)
 	}
+	c.pid = cmd.Process.Pid
 	return c, nil
 }
 
@@ -189,7 +193,7 @@ func (c *Child) Memory() (int64, error) { return c.status("VmHWM:") }
 func (c *Child) Resident() (int64, error) { return c.status("VmRSS:") }
 
 func (c *Child) status(field string) (int64, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(c.cmd.Process.Pid) + "/status")
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(c.pid) + "/status")
 	if err != nil {
 		return 0, fmt.Errorf("read memory of %s: %w", c.role, err)
 	}
@@ -199,6 +203,13 @@ func (c *Child) status(field string) (int64, error) {
 		return 0, fmt.Errorf("read memory of %s: no %s", c.role, field)
 	}
 	return kb << 10, nil
+}
+
+// End asks the child to end and waits for it. Its files and ports are free
+// afterwards, also those of a program it tends.
+func (c *Child) End() error {
+	_ = c.stdin.Close()
+	return c.wait()
 }
 
 // Stop ends the child and waits for it.

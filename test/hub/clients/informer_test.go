@@ -45,6 +45,7 @@ func newReader(t *testing.T, cfg *rest.Config, media string, watchList bool) *re
 	r := &reader{fmt.Sprintf("%s, watch list %v", media, watchList), informers.NewSharedInformerFactory(c, 0)}
 	r.factory.Core().V1().Services().Informer()
 	r.factory.Discovery().V1().EndpointSlices().Informer()
+	r.factory.Core().V1().Endpoints().Informer()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(func() { cancel(); r.factory.Shutdown() })
 	r.factory.StartWithContext(ctx)
@@ -57,14 +58,15 @@ func (r *reader) sees(t *testing.T, namespace string) []string {
 	t.Helper()
 	services, err1 := r.factory.Core().V1().Services().Lister().Services(namespace).List(labels.Everything())
 	slices, err2 := r.factory.Discovery().V1().EndpointSlices().Lister().EndpointSlices(namespace).List(labels.Everything())
-	if err := errors.Join(err1, err2); err != nil {
+	endpoints, err3 := r.factory.Core().V1().Endpoints().Lister().Endpoints(namespace).List(labels.Everything())
+	if err := errors.Join(err1, err2, err3); err != nil {
 		t.Fatal(err)
 	}
-	return lines(services, slices)
+	return lines(services, slices, endpoints)
 }
 
 // lines describes objects, without versions.
-func lines(services []*corev1.Service, sliced []*discoveryv1.EndpointSlice) []string {
+func lines(services []*corev1.Service, sliced []*discoveryv1.EndpointSlice, endpoints []*corev1.Endpoints) []string { //nolint:staticcheck // old clients read Endpoints
 	var out []string
 	for _, s := range services {
 		out = append(out, fmt.Sprintf("service %s %v %v", s.Name, s.Annotations, s.Labels))
@@ -73,6 +75,15 @@ func lines(services []*corev1.Service, sliced []*discoveryv1.EndpointSlice) []st
 		line := "slice " + s.Name
 		for _, e := range s.Endpoints {
 			line += " " + e.Addresses[0] + "@" + *e.NodeName
+		}
+		out = append(out, line)
+	}
+	for _, e := range endpoints {
+		line := "endpoints " + e.Name
+		for _, sub := range e.Subsets {
+			for _, a := range sub.Addresses {
+				line += " " + a.IP + "@" + *a.NodeName
+			}
 		}
 		out = append(out, line)
 	}
@@ -85,7 +96,8 @@ func wants(t *testing.T, namespace string, at topology.Place) []string {
 	t.Helper()
 	services, err1 := admin(t).CoreV1().Services(namespace).List(t.Context(), metav1.ListOptions{})
 	all, err2 := admin(t).DiscoveryV1().EndpointSlices(namespace).List(t.Context(), metav1.ListOptions{})
-	if err := errors.Join(err1, err2); err != nil {
+	old, err3 := admin(t).CoreV1().Endpoints(namespace).List(t.Context(), metav1.ListOptions{})
+	if err := errors.Join(err1, err2, err3); err != nil {
 		t.Fatal(err)
 	}
 	var shown []*corev1.Service
@@ -102,7 +114,13 @@ func wants(t *testing.T, namespace string, at topology.Place) []string {
 			pinned = append(pinned, topology.Pin(s, r, at))
 		}
 	}
-	return lines(shown, pinned)
+	var older []*corev1.Endpoints //nolint:staticcheck // old clients read Endpoints
+	for i := range old.Items {
+		if r, ok := reach[old.Items[i].Name]; ok {
+			older = append(older, topology.PinEndpoints(&old.Items[i], r, at))
+		}
+	}
+	return lines(shown, pinned, older)
 }
 
 // TestInformers: every kind of informer ends up, after many changes, with what

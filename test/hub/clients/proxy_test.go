@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/magpie-edge/magpie/hub"
+	"github.com/magpie-edge/magpie/test/lab/fetch"
 	"github.com/magpie-edge/magpie/test/sandbox"
 )
 
@@ -76,17 +77,20 @@ func (r *record) Write(b []byte) (int, error) {
 	return r.text.Write(b)
 }
 
-// runProxy runs kube-proxy in nftables mode until stop is called.
-func runProxy(t *testing.T, config string) (stop func()) {
-	t.Helper()
-	return runProxyIn(t, "nftables", config)
-}
-
+// runProxyIn runs the newest kube-proxy in a mode until stop is called.
 func runProxyIn(t *testing.T, mode, config string) (stop func()) {
 	t.Helper()
+	return runProxy(t, tool(t, "kube-proxy"), mode, config)
+}
+
+// runProxy runs a kube-proxy until stop is called.
+func runProxy(t *testing.T, exe, mode, config string, flags ...string) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, tool(t, "kube-proxy"), "--hostname-override="+node, "--kubeconfig="+config, "--proxy-mode="+mode,
-		"--cluster-cidr=10.42.0.0/16", "--conntrack-max-per-core=0", "--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249")
+	cmd := exec.CommandContext(ctx, exe, append([]string{
+		"--hostname-override=" + node, "--kubeconfig=" + config, "--proxy-mode=" + mode, "--cluster-cidr=10.42.0.0/16",
+		"--conntrack-max-per-core=0", "--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249",
+	}, flags...)...)
 	out := &record{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -96,7 +100,7 @@ func runProxyIn(t *testing.T, mode, config string) (stop func()) {
 		cancel()
 		_ = cmd.Wait()
 		if t.Failed() {
-			t.Logf("kube-proxy:\n%s", out.text.String())
+			t.Logf("%s:\n%s", exe, out.text.String())
 		}
 	})
 	t.Cleanup(stop)
@@ -125,27 +129,55 @@ func rules(t *testing.T, service string, want ...string) error {
 	return nil
 }
 
-// TestKubeProxy: a real kube-proxy writes rules for what its node may use, at
-// once when that changes, and also when it starts while the line is cut.
+// requests is how many lists and watches the hub has answered or is answering.
+func (w *world) requests() uint64 {
+	s := w.server.Stats()
+	return s.Answered + s.Refused + uint64(s.Watchers)
+}
+
+// TestKubeProxy: a real kube-proxy, the newest and the oldest that must work,
+// writes rules for what its node may use, at once when that changes, and also
+// when it starts while the line is cut. It never asks again without a reason.
 func TestKubeProxy(t *testing.T) {
+	for _, v := range []struct {
+		version string
+		flags   []string
+	}{
+		{fetch.Kubernetes, nil},
+		// nftables was alpha then. No other flag used here has changed since.
+		{fetch.Oldest, []string{"--feature-gates=NFTablesProxyMode=true"}},
+	} {
+		t.Run(v.version, func(t *testing.T) {
+			exe := tool(t, "kube-proxy", v.version)
+			proxied(t, "proxied-"+strings.ReplaceAll(v.version, ".", "-"), func(config string) func() {
+				return runProxy(t, exe, "nftables", config, v.flags...)
+			})
+		})
+	}
+}
+
+func proxied(t *testing.T, namespace string, start func(config string) (stop func())) {
+	t.Helper()
+	t.Cleanup(func() { sandbox.Run(t, "nft delete table ip kube-proxy") }) // kube-proxy leaves its rules
 	w := begin(t, t.TempDir())
-	account(t, "proxied", false)
-	shop(t, "proxied", "till", []string{"a-1", "a-2", "b-1"}, "openyurt.io/topologyKeys", "openyurt.io/nodepool")
-	shop(t, "proxied", "scale", []string{"a-1", "a-2", "b-1"})
+	account(t, namespace, false)
+	shop(t, namespace, "till", []string{"a-1", "a-2", "b-1"}, "openyurt.io/topologyKeys", "openyurt.io/nodepool")
+	shop(t, namespace, "scale", []string{"a-1", "a-2", "b-1"})
 	ownNode(t)
 	config := kubeconfig(t, w.config(proxier(t)))
-	stop := runProxy(t, config)
+	stop := start(config)
 	expect := func(service string, want ...string) {
 		t.Helper()
-		eventually(t, func() error { return rules(t, "proxied/"+service, want...) })
+		eventually(t, func() error { return rules(t, namespace+"/"+service, want...) })
 	}
 	expect("till", "10.42.1.1", "10.42.2.1")
 	expect("scale", "10.42.1.1", "10.42.2.1", "10.42.3.1")
+	asked := w.requests()
 
 	annotate := func(value string) {
 		t.Helper()
 		patch := []byte(`{"metadata":{"annotations":{"openyurt.io/topologyKeys":` + value + `}}}`)
-		if _, err := admin(t).CoreV1().Services("proxied").Patch(t.Context(), "till", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		if _, err := admin(t).CoreV1().Services(namespace).Patch(t.Context(), "till", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -156,22 +188,41 @@ func TestKubeProxy(t *testing.T) {
 	annotate(`"openyurt.io/nodepool"`)
 	w.store.Place(place(map[string]string{"a-1": "shop-b", "a-2": "shop-a", "b-1": "shop-b"})) // this node moves
 	expect("till", "10.42.1.1", "10.42.3.1")
+	reslice := func(nodes ...string) {
+		t.Helper()
+		if _, err := admin(t).DiscoveryV1().EndpointSlices(namespace).Update(t.Context(), slice("scale", nodes), metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 100 {
+		reslice("a-1")
+		reslice("a-1", "a-2", "b-1")
+	}
+	expect("scale", "10.42.1.1", "10.42.2.1", "10.42.3.1")
+	if now := w.requests(); now != asked {
+		t.Errorf("kube-proxy has asked %d times more, though its watches held", now-asked)
+	}
 
 	w.line.cut()
 	w.later(3 * time.Minute)
 	stop()
 	sandbox.Run(t, "nft delete table ip kube-proxy")
-	runProxy(t, config)
+	start(config)
 	expect("till", "10.42.1.1", "10.42.3.1")
 	expect("scale", "10.42.1.1", "10.42.2.1", "10.42.3.1")
+	if now := w.requests() - asked; now > 7 { // its own Node, and a list and a watch of three kinds
+		t.Errorf("kube-proxy has asked %d times when it began anew", now)
+	}
 
 	w.line.mend()
-	sliced := slice("scale", []string{"a-1"})
-	if _, err := admin(t).DiscoveryV1().EndpointSlices("proxied").Update(t.Context(), sliced, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	reslice("a-1")
 	expect("scale", "10.42.1.1")
 	if stats := w.store.Stats(); stats[3].Kind != hub.Nodes || stats[3].Watchers != 1 {
 		t.Errorf("kube-proxy does not watch its Node through the hub: %+v", stats[3])
+	}
+	for _, k := range w.store.Stats() {
+		if k.Gone > 0 {
+			t.Errorf("readers of %s were told to list again", k.Kind.Resource)
+		}
 	}
 }

@@ -356,19 +356,23 @@ func (w *world) settled(tb testing.TB, namespace, name string) {
 	})
 }
 
-// tool is a program that the lab has built.
-func tool(tb testing.TB, name string) string {
+// tool is a program that the lab has built, the newest if no version is given.
+func tool(tb testing.TB, name string, version ...string) string {
 	tb.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	found, err := filepath.Glob(filepath.Join(cache, "magpie", "bin", name+"-v*"))
+	pattern := name + "-v*"
+	if len(version) > 0 {
+		pattern = name + "-" + version[0]
+	}
+	found, err := filepath.Glob(filepath.Join(cache, "magpie", "bin", pattern))
 	if err != nil || len(found) == 0 {
 		if os.Getenv("MAGPIE_TEST_STRICT") == "1" {
-			tb.Fatalf("%s is not built: run make deps", name)
+			tb.Fatalf("%s is not built: run magpie-lab build --oldest", pattern)
 		}
-		tb.Skipf("%s is not built: run make deps", name)
+		tb.Skipf("%s is not built: run magpie-lab build --oldest", pattern)
 	}
 	slices.Sort(found)
 	return found[len(found)-1]

@@ -6,7 +6,8 @@
 // # Model
 //
 // Each Tool is one command of one of the modules beside this package
-// (test/lab/kube, containerd, helm, coredns), which pin versions and sums.
+// (test/lab/kube, kubeold, containerd, helm, coredns, metrics), which pin
+// versions and sums.
 // A built tool is bin/NAME-VERSION; it is renamed into place when complete, so
 // an interrupted build leaves nothing that looks like a tool.
 //

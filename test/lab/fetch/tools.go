@@ -2,7 +2,10 @@
 
 package fetch
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"strings"
+)
 
 // Versions of what is built. They stand in the go.mod files too; a test
 // compares.
@@ -12,6 +15,8 @@ const (
 	Helm       = "v4.3.1"
 	CoreDNS    = "v1.15.0"
 	Metrics    = "v0.9.0"
+	// Oldest is the oldest Kubernetes whose kube-proxy must work with the hub.
+	Oldest = "v1.30.14"
 )
 
 // Tool is a command built from a module.
@@ -31,9 +36,6 @@ func (t Tool) File(cache string) string {
 
 // Tools returns everything that every lab needs, the slowest first.
 func Tools() []Tool {
-	const version = "k8s.io/component-base/version"
-	kube := "-X " + version + ".gitVersion=" + Kubernetes + " -X " + version + ".gitMajor=1 -X " + version +
-		".gitMinor=37 -X " + version + ".gitTreeState=clean"
 	var out []Tool
 	for _, pkg := range []string{
 		"cmd/kube-apiserver", "cmd/kube-controller-manager", "cmd/kube-scheduler", "cmd/kubelet",
@@ -41,7 +43,7 @@ func Tools() []Tool {
 	} {
 		out = append(out, Tool{
 			Name: filepath.Base(pkg), Version: Kubernetes, Module: "kube",
-			Package: "k8s.io/kubernetes/" + pkg, LDFlags: kube,
+			Package: "k8s.io/kubernetes/" + pkg, LDFlags: says(Kubernetes),
 		})
 	}
 	const ctrd = "github.com/containerd/containerd/v2"
@@ -63,6 +65,22 @@ func Tools() []Tool {
 // Extras are built when somebody asks for them.
 func Extras() []Tool {
 	return []Tool{{Name: "metrics-server", Version: Metrics, Module: "metrics", Package: "sigs.k8s.io/metrics-server/cmd/metrics-server"}}
+}
+
+// Old are the clients of another year that the API tests try, beside those of
+// Tools. No lab runs them.
+func Old() []Tool {
+	return []Tool{{
+		Name: "kube-proxy", Version: Oldest, Module: "kubeold", Package: "k8s.io/kubernetes/cmd/kube-proxy", LDFlags: says(Oldest),
+	}}
+}
+
+// says are the linker flags with which a Kubernetes program knows its version.
+func says(kubernetes string) string {
+	const version = "k8s.io/component-base/version"
+	minor := strings.Split(kubernetes, ".")[1]
+	return "-X " + version + ".gitVersion=" + kubernetes + " -X " + version + ".gitMajor=1 -X " + version +
+		".gitMinor=" + minor + " -X " + version + ".gitTreeState=clean"
 }
 
 // hostPrograms are what Debian provides, by the package that has them.

@@ -5,6 +5,7 @@ package fetch_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 
 // TestVersions: what is called a version is what the module builds.
 func TestVersions(t *testing.T) {
-	for _, tool := range append(fetch.Tools(), fetch.Extras()...) {
+	for _, tool := range slices.Concat(fetch.Tools(), fetch.Extras(), fetch.Old()) {
 		b, err := os.ReadFile(filepath.Join("..", tool.Module, "go.mod"))
 		if err != nil {
 			t.Fatal(err)
