@@ -44,6 +44,8 @@ type Server struct {
 	o      ServerOptions
 	budget *h2.Budget
 	gate   gate
+	// courtesy is between all connections.
+	courtesy h2.Courtesy
 
 	mu       sync.Mutex
 	conns    map[net.Conn]*h2.Conn
@@ -64,10 +66,11 @@ func NewServer(o ServerOptions) *Server {
 func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
 	// Streams end with their connection; only what ends this call ends it early.
 	c := h2.New(conn, h2.Options{
-		Accept:  func(st *h2.Stream) { s.accept(ctx, conn, st) },
-		Streams: s.o.Limits.Streams,
-		Budget:  s.budget,
-		Ping:    s.o.Limits.Ping,
+		Accept:   func(st *h2.Stream) { s.accept(ctx, conn, st) },
+		Streams:  s.o.Limits.Streams,
+		Budget:   s.budget,
+		Courtesy: &s.courtesy,
+		Ping:     s.o.Limits.Ping,
 		Left: func() {
 			if s.o.Left != nil {
 				s.o.Left(conn)

@@ -52,6 +52,8 @@ type Session struct {
 // likewise those to other gateways, by instance.
 type Sessions struct {
 	o SessionsOptions
+	// courtesy is between the connections of all nodes.
+	courtesy h2.Courtesy
 
 	mu       sync.Mutex
 	nodes    map[string]*node
@@ -110,7 +112,7 @@ func (s *Sessions) join(conn net.Conn, far Far) (*node, *link, error) {
 	}
 	n := s.enter(far.Name)
 	l := &link{far: far, addr: conn.RemoteAddr().String()}
-	l.conn = h2.New(conn, h2.Options{Budget: n.budget, Ping: s.o.Limits.Ping, Now: s.o.Now})
+	l.conn = h2.New(conn, h2.Options{Budget: n.budget, Ping: s.o.Limits.Ping, Courtesy: &s.courtesy, Now: s.o.Now})
 	for _, old := range n.links {
 		old.conn.Probe() // it may be dead, and this one come instead of it
 	}

@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -78,7 +79,7 @@ type clientJob struct {
 
 // figures are what a measurement comes to.
 type figures struct {
-	PerSecond float64 `json:"perSecond"` // bits
+	PerSecond float64 `json:"perSecond"` // bits; of the download beside, if there is one
 	P50       float64 `json:"p50"`       // seconds
 	P99       float64 `json:"p99"`
 }
@@ -110,6 +111,7 @@ func (j clientJob) run(ctx context.Context) (figures, error) {
 		}
 		defer c.Close()
 	}
+	var beside atomic.Int64
 	if j.Beside {
 		c, err := j.dial(ctx, download)
 		if err != nil {
@@ -117,12 +119,16 @@ func (j clientJob) run(ctx context.Context) (figures, error) {
 		}
 		defer c.Close()
 		go func() {
-			_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 256<<10))
+			buf := make([]byte, 256<<10)
+			for n, err := 0, error(nil); err == nil; beside.Add(int64(n)) {
+				n, err = c.Read(buf)
+			}
 		}()
 	}
 	if j.Beside || j.Stuck > 0 {
 		time.Sleep(500 * time.Millisecond)
 	}
+	before := beside.Load()
 	c, err := j.dial(ctx, j.Kind)
 	if err != nil {
 		return figures{}, err
@@ -130,7 +136,11 @@ func (j clientJob) run(ctx context.Context) (figures, error) {
 	defer c.Close()
 	switch j.Kind {
 	case ping:
-		return echoes(c, j.Time)
+		f, err := echoes(c, j.Time)
+		if j.Beside {
+			f.PerSecond = float64(beside.Load()-before) * 8 / j.Time.Seconds()
+		}
+		return f, err
 	case upload:
 		return push(c, j.Time)
 	default:

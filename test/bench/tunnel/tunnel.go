@@ -199,6 +199,7 @@ type table struct {
 	beside, besideWorst, besideDirect []float64
 	idleWorst, stuckWorst             []float64
 	besideDirectWorst                 []float64
+	besideBulk, besideDirectBulk      []float64
 }
 
 func (t *table) round(ctx context.Context, measure func(context.Context, clientJob) (figures, error), direct, through clientJob) error {
@@ -218,8 +219,8 @@ func (t *table) round(ctx context.Context, measure func(context.Context, clientJ
 		{direct.with(ping), &t.idleDirect, nil, nil},
 		{through.with(ping), &t.idle, &t.idleWorst, nil},
 		{stuck.with(ping), nil, &t.stuckWorst, nil},
-		{besideDirect, &t.besideDirect, &t.besideDirectWorst, nil},
-		{beside, &t.beside, &t.besideWorst, nil},
+		{besideDirect, &t.besideDirect, &t.besideDirectWorst, &t.besideDirectBulk},
+		{beside, &t.beside, &t.besideWorst, &t.besideBulk},
 	} {
 		f, err := measure(ctx, m.job)
 		if err != nil {
@@ -241,6 +242,7 @@ func (t *table) rows() []result.Row {
 		{What: "echo p50", Unit: "s", Ours: t.idle, Theirs: t.idleDirect, Limit: 150e-6},
 		{What: "beside bulk p50", Unit: "s", Ours: t.beside, Theirs: t.besideDirect, Limit: 200e-6},
 		{What: "beside bulk p99", Unit: "s", Ours: t.besideWorst, Theirs: t.besideDirectWorst, Limit: 5e-3},
+		{What: "bulk beside echo", Unit: "bit/s", Ours: t.besideBulk, Theirs: t.besideDirectBulk},
 		// A reader that does not read is compared with none. Two runs of the
 		// same thing differ by as much on a machine that is not idle.
 		{What: "stuck: bulk", Unit: "bit/s", Ours: t.downStuck, Theirs: t.down, AtLeast: 0.8, Peer: "no stuck reader"},

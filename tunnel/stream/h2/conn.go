@@ -28,6 +28,9 @@ type Options struct {
 	// Left is told, once, that the far end is going away: it opens no more
 	// streams and takes none. It must not wait. Nil: nobody.
 	Left func()
+	// Courtesy is shared with the other connections of the process; nil: bulk
+	// streams never pause for whoever types.
+	Courtesy *Courtesy
 	// Now is the clock. Required.
 	Now func() time.Time
 }

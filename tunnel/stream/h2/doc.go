@@ -31,7 +31,8 @@
 // at once, it gives it.
 //
 // A frame is no longer than what the line took in the last few milliseconds, so
-// that a bulk stream on a slow line does not delay its neighbours by seconds.
+// that a bulk stream on a slow line does not delay its neighbours by seconds. On
+// a line that is faster than the CPUs it pauses for them instead: see Courtesy.
 //
 // # Invariants
 //

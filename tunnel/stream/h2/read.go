@@ -192,6 +192,7 @@ func (c *Conn) charge(s *Stream, n int) error {
 	if s.window -= int32(n); s.window < 0 {
 		return breach(CodeFlow, "more bytes than the stream's credit")
 	}
+	c.o.Courtesy.hear(s, n, c.o.Now())
 	return nil
 }
 

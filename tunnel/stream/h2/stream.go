@@ -36,7 +36,8 @@ type Stream struct {
 	owed   int32 // read, and not given back as credit yet
 	given  time.Time
 
-	credit int64 // what we may still send
+	long   time.Time // when it last moved a long frame, see Courtesy
+	credit int64     // what we may still send
 	outEnd bool
 	outErr error
 	gone   bool // not in the connection's list any more
@@ -246,6 +247,9 @@ func (s *Stream) WriteRoom(buf []byte) error {
 		if err != nil {
 			return err
 		}
+		if wait := s.c.o.Courtesy.pause(n, s.c.o.Now()); wait > 0 {
+			time.Sleep(wait)
+		}
 		head := buf[at-headLen : at+n]
 		frame{length: n, kind: kindData, id: s.id}.put(head)
 		if err := s.c.turn.write(head); err != nil {
@@ -280,6 +284,7 @@ func (s *Stream) take(n int) (int, error) {
 			c.credit -= have
 			s.traffic.Sent += have
 			c.moved(s, have, now)
+			c.o.Courtesy.hear(s, int(have), now)
 			return int(have), nil
 		}
 		if since.IsZero() {
