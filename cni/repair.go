@@ -20,6 +20,11 @@ import (
 // that starts many pods, a longer one breaks the promise of a second.
 const RepairGap = 250 * time.Millisecond
 
+// CallsAtOnce is how many calls are worked on at once. The kernel has one routing
+// lock, so more of them only take CPUs from each other and from the runtime, and
+// the slowest of ten pods that start together takes a third longer.
+const CallsAtOnce = 3
+
 // Pods returns the pods that have their network, sorted by key.
 func (s *Server) Pods() []Pod { return s.cfg.Ledger.Pods(true) }
 

@@ -23,7 +23,6 @@ import (
 )
 
 const (
-	callsAtOnce  = 8                // CNI calls worked on; the kernel has one routing lock
 	callPatience = 5 * time.Second  // to read a request, and to write an answer
 	collectEvery = 30 * time.Second // to look for pods that went without a DEL
 )
@@ -90,7 +89,7 @@ func (a *agent) servePods(ctx context.Context) error {
 	go a.pods.Run(ctx, collectEvery) //nolint:errcheck // ends with ctx
 	server := &socket.Server{
 		Handle: a.pods.Handle, Undelivered: a.pods.Undelivered,
-		Limit: callsAtOnce, Patience: callPatience,
+		Limit: cni.CallsAtOnce, Patience: callPatience,
 		Now: time.Now, //nolint:forbidigo // where time enters
 	}
 	return server.Serve(ctx, l)

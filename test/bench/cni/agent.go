@@ -97,7 +97,7 @@ func serve(ctx context.Context, dir string, host *kernel.Host, pods *cni.Server,
 			}
 		},
 	}
-	server := socket.Server{Handle: pods.Handle, Undelivered: pods.Undelivered, Limit: 16, Patience: time.Minute, Now: time.Now}
+	server := socket.Server{Handle: pods.Handle, Undelivered: pods.Undelivered, Limit: cni.CallsAtOnce, Patience: time.Minute, Now: time.Now}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return loop.Run(ctx) })
 	group.Go(func() error { return server.Serve(ctx, l) })
