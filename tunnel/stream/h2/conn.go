@@ -92,6 +92,16 @@ func New(nc net.Conn, o Options) *Conn {
 	return c
 }
 
+// rest returns after that long, or when the connection has ended.
+func (c *Conn) rest(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.done:
+	}
+}
+
 // Run reads the connection until it ends, closes it, and says why.
 func (c *Conn) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })

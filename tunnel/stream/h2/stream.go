@@ -248,7 +248,7 @@ func (s *Stream) WriteRoom(buf []byte) error {
 			return err
 		}
 		if wait := s.c.o.Courtesy.pause(n, s.c.o.Now()); wait > 0 {
-			time.Sleep(wait)
+			s.c.rest(wait)
 		}
 		head := buf[at-headLen : at+n]
 		frame{length: n, kind: kindData, id: s.id}.put(head)
