@@ -69,7 +69,10 @@ func (s *switcher) remove(ctx context.Context, namespace, name string) error {
 func (s *switcher) corefile(ctx context.Context, cm *corev1.ConfigMap, text, how string) error {
 	title := "Corefile of ConfigMap " + cm.Namespace + "/" + cm.Name
 	if cm.Data[rewire.CorefileKey] == text {
-		fmt.Fprintf(s.e.out, "%s is as it should be\n", title)
+		if !s.corefiles[title] {
+			fmt.Fprintf(s.e.out, "%s is as it should be\n", title)
+		}
+		s.corefiles[title] = true
 		return nil
 	}
 	s.say("change %s: %s", title, how)
@@ -167,7 +170,7 @@ func (t *dnsTurn) status(ctx context.Context) (hubState, error) {
 
 // readers are kube-proxy and CoreDNS by the names that kubeadm and ACK give.
 func readers(ctx context.Context, k kubernetes.Interface, d dynamic.Interface) ([]hubState, error) {
-	s := &switcher{o: hubDefaults(), k: k, d: d}
+	s := &switcher{o: hubDefaults(), k: k, d: d, corefiles: map[string]bool{}}
 	proxies, dns, err := s.find(ctx)
 	if err != nil {
 		return nil, err

@@ -27,6 +27,10 @@ type switcher struct {
 	o hubOptions
 	k kubernetes.Interface
 	d dynamic.Interface
+
+	// corefiles are those that are said to be as they should be: several CoreDNS
+	// may read one.
+	corefiles map[string]bool
 }
 
 // turn is one program that reads Services.
@@ -53,7 +57,7 @@ func newSwitcher(e *env, o hubOptions) (*switcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &switcher{e: e, o: o, k: k, d: d}, nil
+	return &switcher{e: e, o: o, k: k, d: d, corefiles: map[string]bool{}}, nil
 }
 
 // find returns those of the flags that are there.

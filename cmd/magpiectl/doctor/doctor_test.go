@@ -117,6 +117,7 @@ func worlds() map[string]func(w *world) {
 			w.Status.Nodes[3].Ready = false
 			w.problem("link-down", "link b-1 to cloud-1", "gw-shop-b is cut off: b-1 and cloud-1 do not hear each other",
 				"from b-1, does UDP to 203.0.113.11:4500 get through? Firewalls and security groups must let it")
+			w.service("till", []string{"a-1", "cloud-1"}, topologyKeys, byPool) // its pod of shop-b is not ready
 			w.problem("node-not-ready", "node b-1", "is not Ready for 9m: Kubelet stopped posting node status.", "kubectl describe node b-1")
 			w.Tunnel.Problems = []sessions.Problem{{Code: "tunnel-down", Subject: "node b-1", Text: "it has no session", Do: "look"}}
 			w.Agents[3], w.Proxies[3] = pod("magpie-agent-b-1", "b-1", "False"), pod("kube-proxy-b-1", "b-1", "False")

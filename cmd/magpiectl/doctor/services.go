@@ -127,7 +127,7 @@ func (annotated) Look(p Patient) ([]Finding, string) {
 				svc.Namespace, svc.Name, api.AnnotationTopology, topology.ReachPool)))
 		}
 	}
-	return slices.Concat(out, s.unknownPools(), s.unserved(), s.emptyPools()), ""
+	return slices.Concat(out, s.unknownPools(), s.unserved(p), s.emptyPools()), ""
 }
 
 // unknownPools are those that nodeport.openyurt.io/listen names, with who does.
@@ -160,8 +160,9 @@ func (s *Services) hasNode(pool string) bool {
 	return false
 }
 
-// unserved says which pinned Services leave which pools without an endpoint.
-func (s *Services) unserved() []Finding {
+// unserved says which pinned Services leave which pools without an endpoint. Of a
+// pool without a Ready node that is a consequence of what others find.
+func (s *Services) unserved(p Patient) []Finding {
 	var lacking []string
 	one := ""
 	for i := range s.Marked {
@@ -170,9 +171,11 @@ func (s *Services) unserved() []Finding {
 		if reach, _ := topology.ReachOf(svc); reach == topology.ReachAnywhere || svc.Spec.Type == corev1.ServiceTypeExternalName {
 			continue
 		}
-		left := map[string]bool{} // pools with nodes
-		for _, pool := range s.PoolOf {
-			left[pool] = pool != ""
+		left := map[string]bool{} // pools with nodes that could serve
+		for name, pool := range s.PoolOf {
+			if n, known := p.node(name); pool != "" && (n.Ready || !known) {
+				left[pool] = true
+			}
 		}
 		for _, node := range s.Ready[name] {
 			left[s.PoolOf[node]] = false
