@@ -70,8 +70,8 @@ prints the difference; nothing is written. A difference that stays means that th
 agent does not run or that somebody else writes: then the exit status is 1.
 
 With --node or --from it prints the whole plan of a node, from the API or from a
-file, on any machine. Objects of single pods are known to the running agent only
-and are left out.`,
+file, on any machine. Objects of single pods, the fast path and the NodePort fence
+are known to the running agent only and are left out.`,
 		Example: `  magpiectl plan                        # on a node
   magpiectl plan --node a-1             # from the API
   magpiectl plan --from fleet.json`,
