@@ -69,13 +69,13 @@ func createNode(ctx context.Context, c *kubernetes.Clientset, i int) error {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName(i), Labels: map[string]string{api.LabelPool: poolName(i)}}}
 	n.Spec.PodCIDR = fmt.Sprintf("10.42.%d.%d/26", i/4, i%4*64)
 	n.Spec.PodCIDRs = []string{n.Spec.PodCIDR}
-	n, err := c.CoreV1().Nodes().Create(ctx, n, metav1.CreateOptions{})
-	if err != nil {
+	if _, err := c.CoreV1().Nodes().Create(ctx, n, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("create node: %w", err)
 	}
-	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: nodeAddr}}
-	if _, err := c.CoreV1().Nodes().UpdateStatus(ctx, n, metav1.UpdateOptions{}); err != nil {
-		return fmt.Errorf("update node: %w", err)
+	// The manager writes labels of its pool meanwhile.
+	status := fmt.Appendf(nil, `{"status":{"addresses":[{"type":%q,"address":%q}]}}`, corev1.NodeInternalIP, nodeAddr)
+	if _, err := c.CoreV1().Nodes().Patch(ctx, n.Name, mergePatch, status, metav1.PatchOptions{}, "status"); err != nil {
+		return fmt.Errorf("write address of node: %w", err)
 	}
 	return nil
 }

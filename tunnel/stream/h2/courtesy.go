@@ -18,7 +18,7 @@ const (
 	// long nothing long is sent then. A burst is less than a millisecond of one
 	// CPU: the Linux scheduler lets a thread that has waited run at once before
 	// one that rested a moment ago, but not before one that goes on and on.
-	burst = 768 << 10
+	burst = 512 << 10
 	rest  = time.Millisecond
 )
 

@@ -12,14 +12,15 @@ func TestCourtesy(t *testing.T) {
 	var k Courtesy
 	var copying, shell Stream
 	now := time.Unix(1e9, 0)
-	// sends is a stream that moves much, at so many bytes a millisecond, and how
-	// often it rested in a hundred milliseconds.
-	sends := func(perMilli int, types bool) (rests int) {
+	// sends is a stream that moves much, two bursts each time, and how often it
+	// rested in a hundred of them.
+	sends := func(every time.Duration, types bool) (rests int) {
 		for range 100 {
-			if now = now.Add(time.Millisecond); types {
+			if now = now.Add(every); types {
 				k.hear(&shell, 1, now)
 			}
-			for sent := 0; sent < perMilli; sent += quantumMax {
+			for sent := 0; sent < 2*burst; sent += quantumMax {
+				now = now.Add(every / (2 * burst / quantumMax))
 				k.hear(&copying, quantumMax, now)
 				k.hear(&copying, 100, now) // the end of what it read is no typing
 				if wait := k.pause(quantumMax, now); wait > 0 {
@@ -30,16 +31,16 @@ func TestCourtesy(t *testing.T) {
 		}
 		return rests
 	}
-	if n := sends(2*burst, false); n != 0 {
+	if n := sends(rest, false); n != 0 {
 		t.Errorf("it rested %d times for nobody", n)
 	}
-	if n := sends(2*burst, true); n < 150 || n > 200 {
+	if n := sends(rest, true); n < 150 || n > 200 {
 		t.Errorf("it rested %d times, not after each of 200 bursts", n)
 	}
-	if n := sends(burst/8, true); n != 0 {
+	if n := sends(10*rest, true); n != 0 {
 		t.Errorf("it rested %d times on a slow line", n)
 	}
-	if now = now.Add(2 * typing); sends(2*burst, false) != 0 {
+	if now = now.Add(2 * typing); sends(rest, false) != 0 {
 		t.Error("it rests for one who has gone")
 	}
 	k.hear(&shell, 1, now)
