@@ -3,6 +3,7 @@
 package h2
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,11 +15,11 @@ const (
 	// alone is for how long a stream has had no long frame when its short ones
 	// are somebody's typing and not the ends of what it moves.
 	alone = 100 * time.Millisecond
-	// burst is how much may be sent at once while somebody types, and rest how
-	// long nothing long is sent then. A burst is less than a millisecond of one
-	// CPU: the Linux scheduler lets a thread that has waited run at once before
+	// share is how much may be sent at once for each CPU while somebody types,
+	// and rest how long nothing long is sent then. It is less than half a
+	// millisecond's work: the Linux scheduler lets a thread that has waited run at once before
 	// one that rested a moment ago, but not before one that goes on and on.
-	burst = 512 << 10
+	share = 256 << 10
 	rest  = time.Millisecond
 )
 
@@ -31,6 +32,7 @@ type Courtesy struct {
 	typed atomic.Int64 // when somebody last did, in Unix nanoseconds
 
 	mu    sync.Mutex
+	burst int       // share of all CPUs; 0 before it is asked for
 	sent  int       // since began
 	began time.Time // of this burst
 	until time.Time // nothing long is sent before
@@ -58,7 +60,11 @@ func (k *Courtesy) pause(length int, now time.Time) time.Duration {
 	if wait := k.until.Sub(now); wait > 0 {
 		return wait
 	}
-	if k.sent += length; k.sent < burst {
+	if k.burst == 0 {
+		// Programs may have more processors, by Go's count, than there are.
+		k.burst = share * min(runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	}
+	if k.sent += length; k.sent < k.burst {
 		return 0
 	}
 	spare := now.Sub(k.began) > 2*rest

@@ -9,7 +9,8 @@ import (
 
 // TestCourtesy: bulk rests after each burst while somebody types, and only then.
 func TestCourtesy(t *testing.T) {
-	var k Courtesy
+	const burst = 2 * share // of two CPUs
+	k := Courtesy{burst: burst}
 	var copying, shell Stream
 	now := time.Unix(1e9, 0)
 	// sends is a stream that moves much, two bursts each time, and how often it
