@@ -6,9 +6,9 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
+
+	"github.com/magpie-edge/magpie/test/bench/stage"
 )
 
 // folder names, below the repository's .cache, where the executables are.
@@ -26,7 +26,7 @@ func Prepare(ctx context.Context) error {
 	if os.Getenv(envBin) != "" {
 		return nil // the caller of stage.Enter has
 	}
-	root, err := output(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/magpie-edge/magpie")
+	root, err := stage.Output(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/magpie-edge/magpie")
 	if err != nil {
 		return err
 	}
@@ -34,30 +34,18 @@ func Prepare(ctx context.Context) error {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return fmt.Errorf("make folder for executables: %w", err)
 	}
-	if _, err := output(ctx, root, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin+"/", "./cmd/magpie-cni"); err != nil {
+	if _, err := stage.Output(ctx, root, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin+"/", "./cmd/magpie-cni"); err != nil {
 		return err
 	}
 	args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", bin + "/"}
 	for _, p := range peers {
 		args = append(args, "github.com/containernetworking/plugins/plugins/"+p)
 	}
-	if _, err := output(ctx, filepath.Join(root, "test/bench/cni/peer"), "go", args...); err != nil {
+	if _, err := stage.Output(ctx, filepath.Join(root, "test/bench/cni/peer"), "go", args...); err != nil {
 		return err
 	}
 	if err := os.Setenv(envBin, bin); err != nil {
 		return fmt.Errorf("remember executables: %w", err)
 	}
 	return nil
-}
-
-func output(ctx context.Context, dir, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, errs.String())
-	}
-	return strings.TrimSpace(string(out)), nil
 }

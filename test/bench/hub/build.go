@@ -6,11 +6,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/magpie-edge/magpie/test/bench/stage"
 	"github.com/magpie-edge/magpie/test/lab/fetch"
 )
 
@@ -23,7 +23,10 @@ const envBin = "MAGPIE_BENCH_HUB_BIN"
 // Prepare builds our commands and those of Kubernetes that are not there. It
 // must run before stage.Enter, because it may have to fetch modules.
 func Prepare(ctx context.Context) error {
-	root, err := output(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/magpie-edge/magpie")
+	if os.Getenv(envBin) != "" {
+		return nil // the caller of stage.Enter has
+	}
+	root, err := stage.Output(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/magpie-edge/magpie")
 	if err != nil {
 		return err
 	}
@@ -32,7 +35,7 @@ func Prepare(ctx context.Context) error {
 		return fmt.Errorf("make folder for executables: %w", err)
 	}
 	args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", bin + "/"}
-	if _, err := output(ctx, root, "go", append(args, "./cmd/magpie-agent", "./cmd/magpie-manager", "./cmd/magpie-cni")...); err != nil {
+	if _, err := stage.Output(ctx, root, "go", append(args, "./cmd/magpie-agent", "./cmd/magpie-manager", "./cmd/magpie-cni")...); err != nil {
 		return err
 	}
 	tools, err := theirs()
@@ -90,16 +93,4 @@ func their(name string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s is not built", name)
-}
-
-func output(ctx context.Context, dir, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, errs.String())
-	}
-	return strings.TrimSpace(string(out)), nil
 }
