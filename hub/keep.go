@@ -66,6 +66,7 @@ func (s *Store) load(sh *shelf) {
 	if sh.known {
 		return
 	}
+	s.line.silent()
 	s.replace(sh, objects)
 	s.moved = s.moved || sh.kind == Services
 	sh.known, sh.stale = true, true

@@ -27,6 +27,7 @@ type line struct {
 	mu    sync.Mutex
 	heard time.Time
 	lost  bool
+	said  bool      // that it is lost, to the log
 	back  time.Time // when it last answered after it had not
 }
 
@@ -52,26 +53,61 @@ func (l *line) hear() time.Time {
 	if l.lost {
 		l.back = now
 	}
-	l.heard, l.lost = now, false
+	l.heard, l.lost, l.said = now, false, false
 	return now
 }
 
-// lately reports whether the line has come back after a time.
-func (l *line) lately(since time.Time) bool {
+// returned is when the line last came back; zero: it was never lost.
+func (l *line) returned() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.back.After(since)
+	return l.back
 }
 
 // lose notes that a request had no answer.
 func (l *line) lose(err error) {
+	l.silent()
 	l.mu.Lock()
-	was := l.lost
-	l.lost = true
+	was := l.said
+	l.said = true
 	l.mu.Unlock()
 	if !was {
 		l.log.Warn("api server does not answer the hub, going on with what is known", "err", err)
 	}
+}
+
+// silent notes that the API server has said nothing for too long, long before
+// the first request gives up.
+func (l *line) silent() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost = true
+}
+
+// ear hears what becomes of the requests for one kind. It is below client-go's
+// own retries: a Watch that cannot even connect waits there for minutes, and
+// then returns as one that has opened and ended.
+// Source: k8s.io/client-go/rest, Request.Watch.
+type ear struct {
+	http.RoundTripper
+	line   *line
+	opened func() // told of each watch that the server opens
+}
+
+// RoundTrip is part of http.RoundTripper.
+func (e ear) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := e.RoundTripper.RoundTrip(r)
+	switch {
+	case r.Context().Err() != nil: // a caller who gives up says nothing
+	case err != nil:
+		e.line.lose(err)
+	case answer.StatusCode == http.StatusOK:
+		e.line.hear()
+		if r.URL.Query().Get("watch") != "" {
+			e.opened()
+		}
+	}
+	return answer, err
 }
 
 // overheard lists and watches one kind, and its line hears the outcomes. One
@@ -80,7 +116,6 @@ type overheard struct {
 	*cache.ListWatch
 	line    *line
 	kind    Kind
-	opened  func()              // told of each watch that the server opens
 	refused metav1.StatusReason // as last said
 }
 
@@ -99,28 +134,25 @@ func (o *overheard) ListWithContext(ctx context.Context, opts metav1.ListOptions
 func (o *overheard) WatchWithContext(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 	w, err := o.ListWatch.WatchWithContext(ctx, opts)
 	o.outcome(ctx, err)
-	if err == nil {
-		o.opened()
-	}
 	return w, err
 }
 
 // outcome takes that of one request. A refusal is an answer; what a load
-// balancer says in place of the server is none, and a caller who gives up early
-// says nothing.
+// balancer says in place of the server is none.
 func (o *overheard) outcome(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
+	if err == nil { // the ear knows more
+		o.refused = ""
+		return
+	}
 	var answer apierrors.APIStatus
-	if err != nil && !errors.As(err, &answer) {
+	if !errors.As(err, &answer) {
 		o.line.lose(err)
 		return
 	}
-	var status metav1.Status
-	if err != nil {
-		status = answer.Status()
-	}
+	status := answer.Status()
 	switch status.Code {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if !apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) { // 504, too
@@ -129,7 +161,7 @@ func (o *overheard) outcome(ctx context.Context, err error) {
 		}
 	}
 	o.line.hear()
-	ordinary := err == nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsTimeout(err)
+	ordinary := apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsTimeout(err)
 	if !ordinary && status.Reason != o.refused {
 		o.line.log.Warn("api server refuses what the hub reads", "kind", o.kind.Resource, "err", err)
 	}

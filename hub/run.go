@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -70,7 +71,10 @@ func (s *Store) reflector(k Kind) (func(context.Context), error) {
 	if s.o.Config == nil {
 		return func(context.Context) {}, nil
 	}
-	client, err := clientOf(s.o.Config, k)
+	into := s.into(k)
+	client, err := clientOf(s.o.Config, k, func(next http.RoundTripper) http.RoundTripper {
+		return ear{next, s.line, into.alive}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +83,7 @@ func (s *Store) reflector(k Kind) (func(context.Context), error) {
 		selector = fields.OneTermEqualSelector(metav1.ObjectNameField, s.o.Node)
 	}
 	lw := cache.NewListWatchFromClient(client, k.Resource, metav1.NamespaceAll, selector)
-	into := s.into(k)
-	heard := &overheard{ListWatch: lw, line: s.line, kind: k, opened: into.alive}
-	r := cache.NewReflectorWithOptions(heard, k.empty(), into, cache.ReflectorOptions{
+	r := cache.NewReflectorWithOptions(&overheard{ListWatch: lw, line: s.line, kind: k}, k.empty(), into, cache.ReflectorOptions{
 		Name:    "hub " + k.Resource,
 		Backoff: &wait.Backoff{Duration: time.Second / 2, Factor: 2, Jitter: 1, Steps: 6, Cap: longestPause},
 	})
@@ -90,12 +92,13 @@ func (s *Store) reflector(k Kind) (func(context.Context), error) {
 
 // clientOf makes a client of one kind. Client-go's own typed clients would link
 // the types of every API group there is.
-func clientOf(cfg *rest.Config, k Kind) (*rest.RESTClient, error) {
+func clientOf(cfg *rest.Config, k Kind, listen func(http.RoundTripper) http.RoundTripper) (*rest.RESTClient, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), discoveryv1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("build scheme: %w", err)
 	}
 	c := rest.CopyConfig(cfg)
+	c.Wrap(listen)
 	c.Timeout = 0 // a watch lasts
 	c.GroupVersion = &k.GroupVersion
 	c.APIPath = "/apis"

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
 // shelf is everything of one kind. Store.mu guards it.
@@ -34,10 +32,9 @@ type shelf struct {
 
 // entry is one object.
 type entry struct {
-	// truth is the object as the API server has it; said is what it says instead
-	// of an EndpointSlice and is not believed yet, see believe.
-	truth Object
-	said  *discoveryv1.EndpointSlice
+	// truth is the object as the API server has it; said is what it says in its
+	// stead and is not believed yet, see believe.
+	truth, said Object
 	// shown is what this node sees of it; no Object: nothing.
 	shown Item
 	// plain is set when shown is truth but for the version.
@@ -46,7 +43,7 @@ type entry struct {
 
 func newShelf(k Kind) *shelf {
 	return &shelf{
-		kind: k, wanted: k == Services || k == EndpointSlices,
+		kind: k, wanted: k == Services || k == EndpointSlices || k == Nodes,
 		fresh: make(chan struct{}), dirty: make(chan struct{}, 1),
 		objects: map[key]*entry{}, ready: make(chan struct{}),
 		journal: journal{news: make(chan struct{})},

@@ -25,11 +25,9 @@ func (s *Store) put(sh *shelf, o Object) {
 	}
 	was := e.truth
 	e.said = nil
-	if slice, ok := o.(*discoveryv1.EndpointSlice); ok {
-		if believed := s.believe(was, slice); believed != nil {
-			e.said, o = slice, believed
-			s.doubted()
-		}
+	if believed := s.believe(was, o); believed != nil {
+		e.said, o = o, believed
+		s.doubted()
 	}
 	e.truth, e.plain = o, false
 	if slice, ok := o.(*discoveryv1.EndpointSlice); ok {
