@@ -14,7 +14,10 @@ import (
 
 // createVeth makes both ends where they belong, in one message: a pod never
 // sees an interface with another name, and nothing is moved between
-// namespaces, which is slow.
+// namespaces, which is slow. An end has one queue: by itself the kernel makes one
+// of either kind for each CPU that the machine could have, an object in sysfs
+// each, and a pair hands packets on without any.
+// Source: Linux drivers/net/veth.c, veth_get_num_queues and veth_xmit.
 func (h *realHand) createVeth(c *conn, d plan.Device) (int, error) {
 	peer, err := h.conn(d.PeerNS)
 	if err != nil {
@@ -49,6 +52,10 @@ func (h *realHand) createVeth(c *conn, d plan.Device) (int, error) {
 			return 0, fmt.Errorf("peer in the host of a device in %q: not supported", d.NS)
 		}
 		far.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(fd)))
+	}
+	for _, queues := range []int{unix.IFLA_NUM_TX_QUEUES, unix.IFLA_NUM_RX_QUEUES} {
+		req.AddData(nl.NewRtAttr(queues, nl.Uint32Attr(1)))
+		far.AddRtAttr(queues, nl.Uint32Attr(1))
 	}
 	if d.MTU != 0 {
 		req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(d.MTU))))
