@@ -32,7 +32,7 @@ func slow(p plan.Plan) plan.Plan {
 }
 
 // fast returns the fast path of those pods in a plan that are there now: of
-// pods that came since the last round. The caller holds the gate.
+// pods that came since the last round. Who writes it holds the gate.
 func (s *Server) fast(want plan.Plan, pods []Pod) plan.Plan {
 	here := map[string]bool{}
 	for _, pod := range pods {

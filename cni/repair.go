@@ -46,13 +46,20 @@ func (s *Server) Settings() []plan.SysctlKey {
 	if !ok {
 		return nil
 	}
-	want, err := s.Desire(view)
-	if err != nil {
-		return nil
-	}
 	var out []plan.SysctlKey
-	for _, x := range want.Sysctls {
-		out = append(out, x.Key())
+	note := func(settings []plan.Sysctl) {
+		for _, x := range settings {
+			out = append(out, x.Key())
+		}
+	}
+	note(Masquerade(view).Sysctls)
+	for _, pod := range s.Pods() {
+		note(sysctls(pod))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.adopted {
+		note(a.plan.Sysctls)
 	}
 	return out
 }
@@ -101,18 +108,27 @@ type guarded struct{ s *Server }
 func (g guarded) Observe(ctx context.Context) (plan.Plan, error) { return g.s.observe(ctx) }
 
 // Apply leaves out the pods that a verb worked on since the last round, but for
-// the fast path of new ones, and asks for another round in their stead.
+// the fast path of new ones, and asks for another round in their stead. Most
+// rounds that verbs have caused find nothing else to do: those do not make the
+// next verb wait.
 func (g guarded) Apply(ctx context.Context, have, want plan.Plan) (int, error) {
 	s := g.s
+	busy := s.settle()
 	if len(plan.Diff(have, want)) == 0 {
-		s.settle()
+		return 0, nil
+	}
+	if len(busy) > 0 {
+		s.cfg.Wake()
+	}
+	rest, old := without(want, busy), without(have, busy)
+	if isEmpty(s.fast(want, busy)) && len(plan.Diff(old, rest)) == 0 {
 		return 0, nil
 	}
 	s.gate.Lock()
 	defer s.gate.Unlock()
-	busy := s.settle()
-	steps, err := s.cfg.World.Apply(ctx, without(have, busy), without(want, busy))
-	if len(busy) > 0 {
+	late := s.settle()
+	steps, err := s.cfg.World.Apply(ctx, without(old, late), without(rest, late))
+	if busy = append(busy, late...); len(busy) > 0 {
 		more, failed := s.cfg.World.Apply(ctx, plan.Plan{}, s.fast(want, busy))
 		steps, err = steps+more, errors.Join(err, failed)
 		s.cfg.Wake()
@@ -122,6 +138,9 @@ func (g guarded) Apply(ctx context.Context, have, want plan.Plan) (int, error) {
 	}
 	return steps, err
 }
+
+// isEmpty reports whether a fast path has nothing in it.
+func isEmpty(p plan.Plan) bool { return len(p.Programs) == 0 && len(p.Shortcuts) == 0 }
 
 // touch notes that a verb has changed the pod. The caller holds the gate.
 func (s *Server) touch(pod Pod) {
