@@ -44,7 +44,7 @@ func (s *Server) Collect(ctx context.Context) {
 		if hasDevice(have, pod.HostDevice()) {
 			continue
 		}
-		if alive, _, err := s.cfg.Door.PodDevice(pod.NetNS, pod.IfName); alive || err != nil {
+		if alive, err := s.cfg.Door.PodSpace(pod.NetNS); alive || err != nil {
 			continue // damaged, not gone: the repair loop's work
 		}
 		if unlock, err := s.keys.lock(ctx, pod.Key); err == nil {

@@ -203,7 +203,7 @@ func TestKernelKilledShim(t *testing.T) {
 		t.Fatal(err)
 	}
 	call := shim.Request{Command: "ADD", ContainerID: "killed", NetNS: ns, IfName: "eth0", Config: []byte(goodConfig)}
-	if err := shim.WriteFrame(conn, call); err != nil {
+	if err := shim.WriteFrame(conn, &call); err != nil {
 		t.Fatal(err)
 	}
 	<-reached

@@ -21,9 +21,11 @@ import (
 
 // Door is what the server asks of the kernel beside plans. *kernel.Host has it.
 type Door interface {
-	// PodDevice reports whether netns is a network namespace, and whether it
-	// has a device called name.
-	PodDevice(netns, name string) (alive, there bool, err error)
+	// PodSpace reports whether netns is a network namespace; that it is the
+	// host's own is an error.
+	PodSpace(netns string) (alive bool, err error)
+	// PodDevice reports whether netns has a device called name.
+	PodDevice(netns, name string) (there bool, err error)
 	// ForgetFlows removes conntrack entries whose original destination is
 	// proto and port, at addr or, if addr is zero, at any address.
 	ForgetFlows(ctx context.Context, proto string, addr netip.Addr, port uint16) error

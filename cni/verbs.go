@@ -65,15 +65,12 @@ func (s *Server) vacant(pod Pod) error {
 		return refuse(types.ErrInvalidEnvironmentVariables,
 			"container %s already has %s with %v; the runtime must call DEL before a second ADD", pod.Container, pod.IfName, have.Addrs)
 	}
-	alive, there, err := s.cfg.Door.PodDevice(pod.NetNS, pod.IfName)
+	alive, err := s.cfg.Door.PodSpace(pod.NetNS)
 	switch {
 	case err != nil:
 		return refuse(types.ErrIOFailure, "the pod's network namespace %s cannot be entered", pod.NetNS).because(err)
 	case !alive:
 		return refuse(types.ErrUnknownContainer, "%s is no network namespace (any more): the container is gone", pod.NetNS)
-	case there:
-		return refuse(types.ErrInvalidEnvironmentVariables,
-			"%s in %s exists already: another plugin made it, or an earlier ADD was not followed by DEL", pod.IfName, pod.NetNS)
 	}
 	if other, port, clash := s.cfg.Ledger.Clash(pod.Key, pod.Ports); clash {
 		return refuse(types.ErrTryAgainLater, "hostPort %s belongs to %s until that is deleted", port, other.who())
@@ -114,6 +111,11 @@ func (s *Server) program(ctx context.Context, pod Pod, view fleet.View) error {
 		return nil
 	}
 	undone := s.remove(ctx, pod, want)
+	// To look for it before would cost every pod more than all other checks.
+	if there, _ := s.cfg.Door.PodDevice(pod.NetNS, pod.IfName); there {
+		return refuse(types.ErrInvalidEnvironmentVariables,
+			"%s in %s exists already: another plugin made it, or an earlier ADD was not followed by DEL", pod.IfName, pod.NetNS).because(errors.Join(err, undone))
+	}
 	return refuse(types.ErrIOFailure,
 		"the network of %s could not be made, and was taken back; the runtime will try again", pod.who()).because(errors.Join(err, undone))
 }

@@ -14,26 +14,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PodDevice reports whether netns is the path of a network namespace, and
-// whether a device of that name is in it. A namespace that is the host's own
-// is an error: a pod's interface there would be everybody's.
-func (h *Host) PodDevice(ns, name string) (alive, there bool, err error) {
-	c, err := h.dial(ns)
+// PodSpace reports whether ns is the path of a network namespace. One that is the
+// host's own is an error: a pod's interface there would be everybody's.
+func (h *Host) PodSpace(ns string) (alive bool, err error) {
+	fd, err := openNS(h.file(ns))
 	if errors.Is(err, ErrNoNamespace) {
-		return false, false, nil
+		return false, nil
 	}
 	if err != nil {
-		return false, false, err
+		return false, err
+	}
+	defer unix.Close(fd)
+	if same, err := h.isHome(fd); err != nil || same {
+		return true, errors.Join(err, fmt.Errorf("%s is the host's own network namespace", ns))
+	}
+	return true, nil
+}
+
+// PodDevice reports whether a network namespace has a device of that name.
+func (h *Host) PodDevice(ns, name string) (there bool, err error) {
+	c, err := h.dial(ns)
+	if err != nil {
+		return false, err
 	}
 	defer c.close()
-	if same, err := h.isHome(c.fd); err != nil || same {
-		return true, false, errors.Join(err, fmt.Errorf("%s is the host's own network namespace", ns))
-	}
 	_, err = c.LinkByName(name)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return true, false, nil
+		return false, nil
 	}
-	return true, err == nil, err
+	return err == nil, err
 }
 
 // isHome reports whether fd is the namespace that the host is in.

@@ -68,7 +68,7 @@ func (c Call) exchange(req Request) (Response, error) {
 		return Response{}, err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := WriteFrame(conn, req); err != nil {
+	if err := WriteFrame(conn, &req); err != nil {
 		return Response{}, err
 	}
 	var resp Response

@@ -44,7 +44,7 @@ func TestCallCarriesEverything(t *testing.T) {
 		if err := shim.ReadFrame(c, &got); err != nil {
 			t.Error(err)
 		}
-		if err := shim.WriteFrame(c, shim.Response{Exit: 1, Stdout: []byte("whatever\n")}); err != nil {
+		if err := shim.WriteFrame(c, &shim.Response{Exit: 1, Stdout: []byte("whatever\n")}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -70,6 +70,11 @@ func TestCallAlwaysPrintsOneDocument(t *testing.T) {
 			_, _ = c.Write([]byte{0, 0, 0, 3, 'a', 'b', 'c'})
 		},
 		"too large": func(c net.Conn) { var r shim.Request; _ = shim.ReadFrame(c, &r); _, _ = c.Write([]byte{255, 0, 0, 0}) },
+		"of another version": func(c net.Conn) {
+			var r shim.Request
+			_ = shim.ReadFrame(c, &r)
+			_, _ = c.Write([]byte{0, 0, 0, 2, '{', '}'})
+		},
 		"half": func(c net.Conn) {
 			var r shim.Request
 			_ = shim.ReadFrame(c, &r)
@@ -88,7 +93,8 @@ func TestCallAlwaysPrintsOneDocument(t *testing.T) {
 }
 
 func FuzzReadFrame(f *testing.F) {
-	f.Add([]byte{0, 0, 0, 2, '{', '}'})
+	f.Add([]byte{0, 0, 0, 2, 1, 3})
+	f.Add([]byte{0, 0, 0, 10, 1, 3, 65, 68, 68, 0, 0, 0, 0, 0})
 	f.Add([]byte{255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var r shim.Request
@@ -96,7 +102,7 @@ func FuzzReadFrame(f *testing.F) {
 			return
 		}
 		var out bytes.Buffer
-		if err := shim.WriteFrame(&out, r); err != nil {
+		if err := shim.WriteFrame(&out, &r); err != nil {
 			t.Fatal(err)
 		}
 		var again shim.Request

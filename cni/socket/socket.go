@@ -87,7 +87,7 @@ func (s *Server) call(ctx context.Context, conn net.Conn, turns chan struct{}) {
 	defer func() { <-turns }()
 	resp := s.Handle(ctx, req)
 	_ = conn.SetWriteDeadline(s.Now().Add(s.Patience))
-	if shim.WriteFrame(conn, resp) != nil && s.Undelivered != nil {
+	if shim.WriteFrame(conn, &resp) != nil && s.Undelivered != nil {
 		s.Undelivered(req, resp)
 	}
 }

@@ -39,7 +39,7 @@ func serve(t *testing.T, s *socket.Server) (dial func() net.Conn, stop func() er
 
 func ask(t *testing.T, c net.Conn, command string) {
 	t.Helper()
-	if err := shim.WriteFrame(c, shim.Request{Command: command}); err != nil {
+	if err := shim.WriteFrame(c, &shim.Request{Command: command}); err != nil {
 		t.Fatal(err)
 	}
 }
