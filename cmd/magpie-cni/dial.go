@@ -44,7 +44,7 @@ func connect(fd int, path string) error {
 	}
 	for {
 		err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: path})
-		if err != syscall.EINTR { //nolint:errorlint // a raw errno; Go's runtime sends itself signals
+		if err != syscall.EINTR { // Go's runtime sends itself signals
 			if err != nil {
 				return err
 			}
