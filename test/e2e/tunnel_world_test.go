@@ -22,7 +22,8 @@ func image(t *testing.T) string {
 }
 
 // subject is the pod of these tests on a node: it serves HTTP on 8080, prints a
-// number ten times a second, and has a container that has died once.
+// number ten times a second, and has a container that has died once: it is not
+// ready before.
 func subject(node string) string { return "subject-" + node }
 
 const subjects = `apiVersion: v1
@@ -44,7 +45,8 @@ spec:
   - name: again
     image: IMAGE
     imagePullPolicy: Never
-    command: [sh, -c, "if [ -e /state/died ]; then echo second life; sleep 100000; fi; echo first life; touch /state/died; exit 3"]
+    command: [sh, -c, "if [ -e /state/died ]; then echo second life; touch /state/second; sleep 100000; fi; echo first life; touch /state/died; exit 3"]
+    readinessProbe: {exec: {command: [sh, -c, "[ -e /state/second ]"]}, periodSeconds: 1}
     volumeMounts: [{name: state, mountPath: /state}]
   volumes: [{name: state, emptyDir: {}}]
 ---
