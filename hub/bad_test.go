@@ -207,6 +207,42 @@ func TestQuiet(t *testing.T) {
 	})
 }
 
+// TestBegin: a Store that is to keep Services alone asks for nothing else, which
+// it might not be allowed to.
+func TestBegin(t *testing.T) {
+	var others atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case !strings.HasSuffix(r.URL.Path, "/services"):
+			others.Add(1)
+			http.NotFound(w, r)
+		case r.URL.Query().Get("watch") != "":
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422}`)
+		default:
+			_, _ = io.WriteString(w, `{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}`)
+		}
+	}))
+	defer server.Close()
+	for _, begin := range [][]hub.Kind{{hub.Services}, nil} {
+		o := options()
+		o.Config, o.Begin = &rest.Config{Host: server.URL, QPS: -1}, begin
+		others.Store(0)
+		life(t, o, func(s *hub.Store) {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			for ctx.Err() == nil && s.Stats()[0].Heard.IsZero() {
+				time.Sleep(10 * time.Millisecond)
+			}
+			time.Sleep(300 * time.Millisecond)
+		})
+		if more := others.Load() > 0; more != (begin == nil) {
+			t.Errorf("to begin with %v: asked for more: %v", begin, more)
+		}
+	}
+}
+
 func names(t *testing.T, s *hub.Store) []string {
 	t.Helper()
 	items, _, err := s.List(hub.Services)

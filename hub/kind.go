@@ -24,10 +24,9 @@ type Kind struct {
 	Namespaced   bool
 }
 
-// The kinds of the hub. Services and EndpointSlices are kept from the start, and
-// the own Node, which says how much to believe of them; Endpoints, which are big
-// and deprecated, and Namespaces from when they are first asked for. Namespaces
-// are here because CoreDNS answers nothing before it has listed them.
+// The kinds of the hub. Of Nodes there is the own one only. Endpoints are big and
+// deprecated, so nobody has them who does not ask. Namespaces are here because
+// CoreDNS answers nothing before it has listed them.
 var (
 	Services       = Kind{corev1.SchemeGroupVersion, "Service", "services", true}
 	EndpointSlices = Kind{discoveryv1.SchemeGroupVersion, "EndpointSlice", "endpointslices", true}

@@ -41,9 +41,9 @@ type entry struct {
 	plain bool
 }
 
-func newShelf(k Kind) *shelf {
+func newShelf(k Kind, wanted bool) *shelf {
 	return &shelf{
-		kind: k, wanted: k == Services || k == EndpointSlices || k == Nodes,
+		kind: k, wanted: wanted,
 		fresh: make(chan struct{}), dirty: make(chan struct{}, 1),
 		objects: map[key]*entry{}, ready: make(chan struct{}),
 		journal: journal{news: make(chan struct{})},

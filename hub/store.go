@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,6 +53,10 @@ type Options struct {
 	// many as there are objects are kept in any case, so that a change of all
 	// of them at once is no reason to list again.
 	Window int
+	// Begin are the kinds to keep from the start, the others from when they are
+	// first asked for. nil: Services and EndpointSlices, and the own Node, which
+	// says how much of them to believe.
+	Begin []Kind
 	// Note, which may be nil, is called for a Service whose topology annotation
 	// says nothing known, once for each value, and again a minute later if that
 	// comes back. It must return soon.
@@ -105,6 +110,9 @@ func New(o Options) *Store {
 	if o.Window <= 0 {
 		o.Window = defaultWindow
 	}
+	if o.Begin == nil {
+		o.Begin = []Kind{Services, EndpointSlices, Nodes}
+	}
 	s := &Store{
 		o: o, line: newLine(o), wake: make(chan struct{}, 1),
 		// Milliseconds leave room for a million events each before two processes
@@ -114,7 +122,7 @@ func New(o Options) *Store {
 		told: map[string]time.Time{},
 	}
 	for _, k := range Kinds() {
-		s.shelves[k] = newShelf(k)
+		s.shelves[k] = newShelf(k, slices.Contains(o.Begin, k))
 	}
 	return s
 }

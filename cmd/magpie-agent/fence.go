@@ -38,8 +38,7 @@ type fenced struct {
 func (f *fence) changed() { f.bell.ring() }
 
 // openFence finds out where Services come from: the hub's Store, or one like it
-// that nobody is served from. It keeps nothing but Services, because it is
-// asked for nothing else, and has them from disk when the cloud is away.
+// that nobody is served from. It keeps nothing but Services, and has them from disk when the cloud is away.
 func (a *agent) openFence() error {
 	if a.config.Fence != fenceNFTables {
 		return nil
@@ -58,7 +57,7 @@ func (a *agent) openFence() error {
 	}
 	a.fence.own = hub.New(hub.Options{
 		Node: a.node, Config: a.account, Log: a.log.With("loop", "fence"), Now: now, Dir: dir, Cluster: name,
-		Changed: a.fence.changed,
+		Begin: []hub.Kind{hub.Services}, Changed: a.fence.changed,
 	})
 	a.fence.services = a.fence.own.Services
 	return nil
