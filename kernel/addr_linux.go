@@ -63,7 +63,7 @@ func (h *realHand) writeAddr(a plan.Addr, drop bool) (int, error) {
 
 // name is the name of a device of this space; "" if there is none.
 func (s *space) name(index int) string {
-	if l := s.links[index]; l != nil {
+	if l := s.links[index]; l.Link != nil {
 		return l.Attrs().Name
 	}
 	return ""

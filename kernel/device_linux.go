@@ -32,7 +32,7 @@ func (h *realHand) device(_ context.Context, s plan.Step) (fresh bool, writes in
 	}
 	l, err := c.LinkByName(d.Name)
 	switch {
-	case errors.As(err, new(netlink.LinkNotFoundError)):
+	case errors.Is(err, unix.ENODEV):
 		writes, err = h.create(c, d)
 		return err == nil, writes, err
 	case err != nil:
@@ -60,7 +60,7 @@ func (h *realHand) device(_ context.Context, s plan.Step) (fresh bool, writes in
 func (h *realHand) create(c *conn, d plan.Device) (writes int, err error) {
 	switch d.Kind {
 	case plan.Veth:
-		writes, err = h.createVeth(c, d)
+		return h.createPair(c, d)
 	case plan.VXLAN:
 		writes, err = h.createVXLAN(c, d)
 	case plan.WireGuard:
@@ -153,12 +153,13 @@ func (h *realHand) adjust(c *conn, l netlink.Link, d plan.Device) (writes int, e
 		writes += n
 		errs = append(errs, err)
 	}
-	do("up", down, func() error { return c.markAndUp(a.Index, alias(h.owner)) })
+	do("up", down, func() error { return c.markAndUp(a.Index, alias(h.owner), nil) })
 	return writes, errors.Join(errs...)
 }
 
-// markAndUp sets a device's alias and puts it up, in one message.
-func (c *conn) markAndUp(index int, alias string) error {
+// markAndUp sets a device's alias and puts it up, in one message, with what a
+// family is to do (IFLA_AF_SPEC), if anything.
+func (c *conn) markAndUp(index int, alias string, families *nl.RtAttr) error {
 	req, err := c.request(unix.RTM_SETLINK, unix.NLM_F_ACK)
 	if err != nil {
 		return err
@@ -167,6 +168,9 @@ func (c *conn) markAndUp(index int, alias string) error {
 	msg.Index, msg.Flags, msg.Change = int32(index), unix.IFF_UP, unix.IFF_UP
 	req.AddData(msg)
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(alias)))
+	if families != nil {
+		req.AddData(families)
+	}
 	_, err = req.Execute(unix.NETLINK_ROUTE, 0)
 	return err
 }

@@ -5,6 +5,7 @@ package kernel
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -20,22 +21,8 @@ var ErrForeign = errors.New("belongs to somebody else")
 // isGone reports whether an error of a removal says that there is nothing to
 // remove, which is success.
 func isGone(err error) bool {
-	var none netlink.LinkNotFoundError
-	for _, e := range []error{unix.ENOENT, unix.ESRCH, unix.ENODEV, unix.ENXIO, unix.EADDRNOTAVAIL, ErrNoNamespace} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return errors.As(err, &none)
-}
-
-// noDevice gives the library's own error for an absent device the errno that
-// the kernel has for it.
-func noDevice(err error) error {
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return unix.ENODEV
-	}
-	return err
+	gone := []error{unix.ENOENT, unix.ESRCH, unix.ENODEV, unix.ENXIO, unix.EADDRNOTAVAIL, ErrNoNamespace}
+	return slices.ContainsFunc(gone, func(e error) bool { return errors.Is(err, e) })
 }
 
 func isThere(err error) bool { return errors.Is(err, unix.EEXIST) }

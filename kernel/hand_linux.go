@@ -17,6 +17,7 @@ type realHand struct {
 	owner plan.Owner
 	conns map[string]*conn
 	index map[plan.DeviceKey]int
+	conf  map[plan.DeviceKey]seen // devices whose settings are known
 }
 
 func newHand(h *Host, o plan.Owner) *realHand {
@@ -24,6 +25,7 @@ func newHand(h *Host, o plan.Owner) *realHand {
 		host: h, owner: o,
 		conns: map[string]*conn{"": h.conn},
 		index: map[plan.DeviceKey]int{},
+		conf:  map[plan.DeviceKey]seen{},
 	}
 }
 
@@ -60,7 +62,7 @@ func (h *realHand) at(ns, dev string) (*conn, int, error) {
 	}
 	l, err := c.LinkByName(dev)
 	if err != nil {
-		return nil, 0, fmt.Errorf("device %s: %w", dev, noDevice(err))
+		return nil, 0, fmt.Errorf("device %s: %w", dev, err)
 	}
 	h.index[k] = l.Attrs().Index
 	return c, l.Attrs().Index, nil
@@ -70,6 +72,7 @@ func (h *realHand) at(ns, dev string) (*conn, int, error) {
 func (h *realHand) forget(d plan.Device) {
 	for _, end := range ends(d) {
 		delete(h.index, end)
+		delete(h.conf, end)
 	}
 }
 
@@ -81,7 +84,7 @@ func (h *realHand) write(_ context.Context, s plan.Step) (int, error) {
 		h.forget(i)
 		return h.removeDevice(i)
 	case plan.Sysctl:
-		return h.host.writeSysctl(i)
+		return h.writeSysctl(i)
 	case plan.Addr:
 		return h.writeAddr(i, drop)
 	case plan.Neigh:

@@ -26,9 +26,10 @@ type reader struct {
 // space is one network namespace as the reader found it.
 type space struct {
 	*conn
-	links map[int]netlink.Link // by index
-	ours  map[int]bool         // indexes of the ends of our devices
-	id    int                  // of the namespace, as the host counts; -1 if it has none
+	links map[int]seen    // by index
+	ours  map[int]bool    // indexes of the ends of our devices
+	named map[string]seen // by name, for told
+	id    int             // of the namespace, as the host counts; -1 if it has none
 }
 
 func (w *world) newReader() (*reader, error) {
@@ -103,7 +104,7 @@ func (r *reader) open() error {
 	for _, s := range r.spaces {
 		for index := range s.ours {
 			if l := s.links[index]; isOurs(l, r.w.owner) {
-				r.plan.Devices = append(r.plan.Devices, r.device(s, l))
+				r.plan.Devices = append(r.plan.Devices, r.device(s, l.Link))
 			}
 		}
 	}
@@ -111,17 +112,15 @@ func (r *reader) open() error {
 }
 
 func (r *reader) readLinks(s *space) error {
-	links, err := s.LinkList()
-	if err != nil {
-		return fmt.Errorf("list devices in %q: %w", s.path, err)
-	}
-	s.links = make(map[int]netlink.Link, len(links))
-	s.ours = map[int]bool{}
-	for _, l := range links {
+	s.links, s.ours = map[int]seen{}, map[int]bool{}
+	err := s.eachLink(0, unix.NLM_F_DUMP, nil, func(l seen) {
 		s.links[l.Attrs().Index] = l
 		if isOurs(l, r.w.owner) {
 			s.ours[l.Attrs().Index] = true
 		}
+	})
+	if err != nil {
+		return fmt.Errorf("list devices in %q: %w", s.path, err)
 	}
 	return nil
 }
@@ -161,7 +160,7 @@ func (r *reader) peer(s *space, l netlink.Link) (*space, netlink.Link) {
 	for _, other := range r.spaces {
 		same := id < 0 && other == s
 		if same || (id >= 0 && other.id == id && other != s) {
-			return other, other.links[l.Attrs().ParentIndex]
+			return other, other.links[l.Attrs().ParentIndex].Link
 		}
 	}
 	return nil, nil

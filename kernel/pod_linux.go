@@ -39,7 +39,7 @@ func (h *Host) PodDevice(ns, name string) (there bool, err error) {
 	}
 	defer c.close()
 	_, err = c.LinkByName(name)
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
+	if errors.Is(err, unix.ENODEV) {
 		return false, nil
 	}
 	return err == nil, err

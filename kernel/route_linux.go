@@ -163,12 +163,16 @@ func (h *realHand) occupant(c *conn, r plan.Route) (found foundRoute, owned bool
 	if r.Dst.Addr().Is6() {
 		family = unix.AF_INET6
 	}
+	var there []foundRoute
 	err = c.eachRoute(nl.RtMsg{RtMsg: unix.RtMsg{Family: family}}, func(f foundRoute) {
-		if f.route.Dst == r.Dst && f.route.Key().Table == r.Key().Table && !owned {
-			found = f
-			owned = f.protocol == h.owner.Proto || h.ownsIndex(c, f.oif)
+		if f.route.Dst == r.Dst && f.route.Key().Table == r.Key().Table {
+			there = append(there, f)
 		}
 	})
+	for i := 0; i < len(there) && !owned; i++ {
+		found = there[i]
+		owned = found.protocol == h.owner.Proto || h.ownsIndex(c, found.oif)
+	}
 	found.route.NS, found.route.Dev = r.NS, r.Dev
 	return found, owned, err
 }

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -51,6 +52,6 @@ func (s *settings) keys(more func() []plan.SysctlKey) []plan.SysctlKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.SortedFunc(maps.Keys(s.asked), func(a, b plan.SysctlKey) int {
-		return strings.Compare(a.NS+" "+a.Key, b.NS+" "+b.Key)
+		return cmp.Or(strings.Compare(a.NS, b.NS), strings.Compare(a.Key, b.Key))
 	})
 }

@@ -19,7 +19,7 @@ import (
 // exist (its device has gone) is simply not there, and nobody's any more.
 func (r *reader) readSettings() error {
 	for _, k := range r.w.settings.keys(r.w.scope.sysctls) {
-		value, err := r.w.host.readSysctl(k)
+		value, err := r.setting(k)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNoNamespace) {
 			r.w.settings.forget(k)
 			continue
@@ -30,6 +30,13 @@ func (r *reader) readSettings() error {
 		r.plan.Sysctls = append(r.plan.Sysctls, plan.Sysctl{NS: k.NS, Name: k.Key, Value: value})
 	}
 	return nil
+}
+
+func (r *reader) setting(k plan.SysctlKey) (string, error) {
+	if value, ok, err := r.told(k); ok || err != nil {
+		return value, err
+	}
+	return r.w.host.readSysctl(k)
 }
 
 func (h *Host) readSysctl(k plan.SysctlKey) (string, error) {
@@ -52,12 +59,18 @@ func (h *Host) readSysctl(k plan.SysctlKey) (string, error) {
 // writeSysctl writes a setting that differs. It reads first even when the plan
 // says that the value differs: the writer of the plan may never have looked,
 // and some settings act on being written, whatever the value.
-func (h *Host) writeSysctl(s plan.Sysctl) (writes int, err error) {
+func (h *realHand) writeSysctl(s plan.Sysctl) (writes int, err error) {
+	if handled, writes, err := h.writeConf(s); handled {
+		if err != nil {
+			err = fmt.Errorf("write sysctl: %w", err)
+		}
+		return writes, err
+	}
 	file, err := sysctlFile(s.Name)
 	if err != nil {
 		return 0, err
 	}
-	err = inNS(h.file(s.NS), func() error {
+	err = inNS(h.host.file(s.NS), func() error {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			return err

@@ -91,7 +91,7 @@ func (h *Host) defaultDevice(family int) (int, error) {
 // MAC returns the hardware address of a device; "" if there is no such device.
 func (h *Host) MAC(name string) (string, error) {
 	link, err := h.conn.LinkByName(name)
-	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
+	if errors.Is(err, unix.ENODEV) {
 		return "", nil
 	}
 	if err != nil {

@@ -24,7 +24,7 @@ func (h *realHand) createVXLAN(c *conn, d plan.Device) (int, error) {
 	}
 	under, err := c.LinkByName(d.Underlay)
 	if err != nil {
-		return 0, fmt.Errorf("underlay %s: %w", d.Underlay, noDevice(err))
+		return 0, fmt.Errorf("underlay %s: %w", d.Underlay, err)
 	}
 	err = c.LinkAdd(&netlink.Vxlan{
 		LinkAttrs: attrs, VxlanId: d.VNI, Port: d.Port,
