@@ -60,7 +60,6 @@ type node struct {
 	away   string // path of the namespace behind the uplink
 	host   *kernel.Host
 	own    reconcile.World[plan.Plan]
-	near   reconcile.World[plan.Plan]
 	server *cni.Server
 	sock   string
 	dir    string // state
@@ -115,7 +114,6 @@ func newNode(t *testing.T, cidrs ...string) *node {
 	n.own = host.Own(cni.Owner,
 		kernel.WithNamespaces(func() []string { return n.server.Namespaces() }),
 		kernel.WithSysctls(func() []plan.SysctlKey { return n.server.Settings() }))
-	n.near = host.Own(cni.Owner, kernel.WithSysctls(func() []plan.SysctlKey { return n.server.NearSettings() }))
 	n.start()
 	return n
 }
@@ -163,7 +161,7 @@ func (n *node) start() {
 	}
 	n.server = cni.NewServer(cni.Config{
 		View:  n.current,
-		World: n.world(), Near: n.near, Door: n.host, Ledger: ledger, Now: n.now,
+		World: n.world(), Door: n.host, Ledger: ledger, Now: n.now,
 		Report: func(d cni.Done) { n.mu.Lock(); defer n.mu.Unlock(); n.done = append(n.done, d) },
 	})
 	if err := n.server.Recover(n.t.Context()); err != nil {

@@ -7,7 +7,6 @@ import (
 	"encoding/base32"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/magpie-edge/magpie/api"
 )
@@ -86,9 +85,13 @@ func (k Key) ShapeDevice() string { return api.DeviceShapePrefix + k.hash("dev")
 
 // hash is eleven characters: with a prefix of four it fits IFNAMSIZ.
 func (k Key) hash(purpose string) string {
+	const chars, bytes = 11, 7
 	sum := k.sum(purpose)
-	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:11])
+	return lower.EncodeToString(sum[:bytes])[:chars]
 }
+
+// lower is base32 as device names have it.
+var lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot express
 
 func (k Key) sum(purpose string) [32]byte {
 	return sha256.Sum256([]byte("magpie cni " + purpose + "\x00" + k.Container + "\x00" + k.IfName))

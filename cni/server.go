@@ -31,18 +31,14 @@ type Door interface {
 	ForgetFlows(ctx context.Context, proto string, addr netip.Addr, port uint16) error
 }
 
-// Config is what a Server needs. All but Near, Report and Wake are required.
+// Config is what a Server needs. All but Report and Wake are required.
 type Config struct {
 	// View returns what is known of the fleet; false until anything is.
 	View func() (fleet.View, bool)
 	// World is the part of the kernel that carries Owner's mark. It must look
 	// into Server.Namespaces and at Server.Settings, and be safe for
 	// concurrent use.
-	World reconcile.World[plan.Plan]
-	// Near is the same without the namespaces of pods and with the settings of
-	// Server.NearSettings: what most rounds look at while pods come and go.
-	// nil: every round is a full one.
-	Near   reconcile.World[plan.Plan]
+	World  reconcile.World[plan.Plan]
 	Door   Door
 	Ledger *Ledger
 	Now    func() time.Time
@@ -73,7 +69,7 @@ type Server struct {
 	mu      sync.Mutex
 	touched map[Key]Pod        // by verbs since the last repair round
 	adopted map[string]adoptee // by host device: pods the ledger lost
-	inside  time.Time          // when a round last looked into the pods
+	looked  time.Time          // when a round last looked at the kernel
 
 	recovered atomic.Bool // Recover has seen the kernel
 }

@@ -46,7 +46,6 @@ func (a *agent) openPods() error {
 		World: a.host.Own(cni.Owner,
 			kernel.WithNamespaces(func() []string { return a.pods.Namespaces() }),
 			kernel.WithSysctls(func() []plan.SysctlKey { return a.pods.Settings() })),
-		Near:   a.host.Own(cni.Owner, kernel.WithSysctls(func() []plan.SysctlKey { return a.pods.NearSettings() })),
 		Door:   a.host,
 		Ledger: ledger,
 		Now:    time.Now, //nolint:forbidigo // where time enters

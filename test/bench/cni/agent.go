@@ -68,7 +68,6 @@ func Agent(arg json.RawMessage, out io.Writer, stop <-chan struct{}) error {
 		World: host.Own(cni.Owner,
 			kernel.WithNamespaces(func() []string { return pods.Namespaces() }),
 			kernel.WithSysctls(func() []plan.SysctlKey { return pods.Settings() })),
-		Near: host.Own(cni.Owner, kernel.WithSysctls(func() []plan.SysctlKey { return pods.NearSettings() })),
 		Door: host, Ledger: ledger, Now: time.Now,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
