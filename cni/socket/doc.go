@@ -4,16 +4,19 @@
 //
 // # Model
 //
-//	Accept -> read one request -> wait for a turn -> Handle -> write one answer
-//	             |                                     ^
-//	             +-- caller gone: the context ends ----+
+//	Accept -> read one request -> wait for a worker -> Handle -> write one answer
+//	             |                                       ^
+//	             +-- caller gone: the context ends ------+
 //
 // # Why this way
 //
 // It is apart from cni/shim so that the executable does not link package net.
 // A limit on calls in flight keeps a node that starts a hundred pods at once
 // from having a hundred threads in the kernel's one routing lock; calls beyond
-// it wait, and those whose caller gives up leave the queue.
+// it wait, and those whose caller gives up leave the queue. The workers live as
+// long as the server: each netlink answer is read into 64 KiB on the stack, and a
+// goroutine that is new with every call would grow its stack to that, step by
+// step, with every call.
 //
 // # Invariants
 //

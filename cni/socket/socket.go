@@ -34,9 +34,18 @@ type Server struct {
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
-	var calls sync.WaitGroup
+	work := make(chan func())
+	var workers, calls sync.WaitGroup
+	for range max(s.Limit, 1) {
+		workers.Go(func() {
+			for f := range work {
+				f()
+			}
+		})
+	}
+	defer workers.Wait()
+	defer close(work)
 	defer calls.Wait()
-	turns := make(chan struct{}, max(s.Limit, 1))
 	for {
 		conn, err := l.Accept()
 		if ctx.Err() != nil {
@@ -50,7 +59,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			pause(ctx, 50*time.Millisecond)
 			continue
 		}
-		calls.Go(func() { s.call(ctx, conn, turns) })
+		calls.Go(func() { s.call(ctx, conn, work) })
 	}
 }
 
@@ -63,7 +72,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *Server) call(ctx context.Context, conn net.Conn, turns chan struct{}) {
+// call reads a request and lets one of the workers answer it.
+func (s *Server) call(ctx context.Context, conn net.Conn, work chan<- func()) {
 	defer func() { _ = conn.Close() }()
 	var req shim.Request
 	_ = conn.SetDeadline(s.Now().Add(s.Patience))
@@ -79,12 +89,15 @@ func (s *Server) call(ctx context.Context, conn net.Conn, turns chan struct{}) {
 		_, _ = conn.Read(make([]byte, 1))
 		cancel()
 	}()
+	done := make(chan struct{})
 	select {
-	case turns <- struct{}{}:
+	case work <- func() { defer close(done); s.answer(ctx, conn, req) }:
+		<-done
 	case <-ctx.Done():
-		return
 	}
-	defer func() { <-turns }()
+}
+
+func (s *Server) answer(ctx context.Context, conn net.Conn, req shim.Request) {
 	resp := s.Handle(ctx, req)
 	_ = conn.SetWriteDeadline(s.Now().Add(s.Patience))
 	if shim.WriteFrame(conn, &resp) != nil && s.Undelivered != nil {
