@@ -16,7 +16,8 @@
 //
 // The peers are built from their own module, peer/go.mod, so that their
 // dependencies are theirs. The agent runs its repair loop while it serves: what
-// costs in a cluster costs here.
+// costs in a cluster costs here. What is the runtime's own, or the machine's, is
+// kept out on either side: see settle.
 //
 // # Invariants
 //
