@@ -31,6 +31,10 @@ import (
 //go:generate go tool -modfile=../../tools/go.mod controller-gen crd paths=../... output:crd:dir=.
 //go:generate go tool -modfile=../../tools/go.mod controller-gen crd paths=../... output:crd:dir=../../charts/magpie/crds
 
+// Label marks definitions that this project installed, with its name: one without
+// it came with OpenYurt or ACK.
+const Label = "app.kubernetes.io/part-of"
+
 // Files are the definitions, one a file.
 //
 //go:embed *.yaml

@@ -17,6 +17,7 @@ type Values struct {
 	// +magpie:config=magpie-agent
 	Fence             string            `json:"fence"`
 	AdmissionPolicies AdmissionPolicies `json:"admissionPolicies"`
+	CRDs              CRDs              `json:"crds"`
 	Uninstall         Uninstall         `json:"uninstall"`
 	Monitoring        Monitoring        `json:"monitoring"`
 	Dashboards        Dashboards        `json:"dashboards"`
@@ -202,6 +203,13 @@ type Hub struct {
 // AdmissionPolicies confine each agent to the objects of its own node.
 type AdmissionPolicies struct {
 	Enabled bool `json:"enabled"`
+}
+
+// CRDs are the CustomResourceDefinitions.
+type CRDs struct {
+	// Upgrade brings those that are ours to the chart's version at each "helm
+	// upgrade". The CRDs of OpenYurt or ACK stay as they are.
+	Upgrade bool `json:"upgrade"`
 }
 
 // Uninstall is what "helm uninstall" does besides.

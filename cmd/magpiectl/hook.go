@@ -11,8 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// newHookCommand is what the chart's uninstall hook runs, hidden from people:
-// Helm waits for Jobs only, and the clean-up is a DaemonSet.
+// newHookCommand is what the chart's hooks run, hidden from people. Its "wait" is
+// there because Helm waits for Jobs only, and the clean-up is a DaemonSet.
 func newHookCommand(e *env) *cobra.Command {
 	var namespace, name string
 	var timeout time.Duration
@@ -32,7 +32,7 @@ func newHookCommand(e *env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { <-cmd.Context().Done(); return nil },
 	}
 	hook := &cobra.Command{Use: "hook", Short: "What the chart runs", Hidden: true}
-	hook.AddCommand(wait, sleep, newRetireCommand(e))
+	hook.AddCommand(wait, sleep, newRetireCommand(e), newCRDsCommand(e))
 	return hook
 }
 

@@ -241,7 +241,7 @@ subjects: [{kind: ServiceAccount, name: magpie-agent, namespace: magpie-system}]
 // the code uses; whatever is not in it is refused.
 func TestRights(t *testing.T) {
 	admin := install(t)
-	for _, account := range []string{"magpie-agent", "magpie-manager", "magpie-gateway", "magpie-cleanup", "magpie-test"} {
+	for _, account := range []string{"magpie-agent", "magpie-manager", "magpie-gateway", "magpie-cleanup", "magpie-crds", "magpie-test"} {
 		checkRights(t, clientset(t, asPod(t, admin, account, "c-1")), account, rights)
 	}
 }
@@ -311,6 +311,9 @@ var rights = []right{
 	{"get", ":pods/proxy", namespace, "x", ""},
 	{"get", "apps:daemonsets", namespace, "magpie-cleanup", "magpie-cleanup magpie-test"},
 	{"get", "apps:daemonsets", namespace, "magpie-agent", "magpie-test"},
+	{"patch", "apiextensions.k8s.io:customresourcedefinitions", "", "linkreports.net.magpie.dev", "magpie-crds"},
+	{"patch", "apiextensions.k8s.io:customresourcedefinitions", "", "others.example.org", ""},
+	{"delete", "apiextensions.k8s.io:customresourcedefinitions", "", "linkreports.net.magpie.dev", ""},
 	{"create", ":serviceaccounts/token", namespace, "magpie-agent", ""},
 	{"escalate", "rbac.authorization.k8s.io:clusterroles", "", "", ""},
 }

@@ -27,8 +27,18 @@ type diagnosis struct {
 	Checks   []struct{ Name, Skipped string }
 }
 
-// run runs magpiectl as somebody and returns the JSON it prints.
-func run(t *testing.T, binary string, cfg *rest.Config, args ...string) []byte {
+// magpiectl builds it and returns the path.
+func magpiectl(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "magpiectl")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, root+"/cmd/magpiectl").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
+// as is magpiectl run by somebody.
+func as(t *testing.T, binary string, cfg *rest.Config, args ...string) *exec.Cmd {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	err := clientcmd.WriteToFile(clientcmdapi.Config{
@@ -40,7 +50,13 @@ func run(t *testing.T, binary string, cfg *rest.Config, args ...string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), binary, append(args, "--kubeconfig", path, "-o", "json")...).Output()
+	return exec.CommandContext(t.Context(), binary, append(args, "--kubeconfig", path)...)
+}
+
+// run runs magpiectl as somebody and returns the JSON it prints.
+func run(t *testing.T, binary string, cfg *rest.Config, args ...string) []byte {
+	t.Helper()
+	out, err := as(t, binary, cfg, append(args, "-o", "json")...).Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
 		if ok {
 			t.Fatalf("%v: %s", err, exit.Stderr)
@@ -74,10 +90,7 @@ func (d diagnosis) find(code, subject string) bool {
 // against a cluster in which the chart is installed and nobody runs.
 func TestDoctor(t *testing.T) {
 	admin := install(t)
-	binary := filepath.Join(t.TempDir(), "magpiectl")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, root+"/cmd/magpiectl").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := magpiectl(t)
 	looker := asPod(t, admin, "magpie-test", "c-1")
 	ready(t, admin, "c-1", corev1.ConditionTrue)
 	checkService(t, binary, looker)

@@ -33,7 +33,8 @@ func (u *upping) install(ctx context.Context) error {
 	if err := u.addons(ctx); err != nil {
 		return err
 	}
-	// Helm installs CRDs that are missing and upgrades none.
+	// Helm installs CRDs that are missing and upgrades none. The chart's hook would
+	// do it in a pod, and there may be no node yet.
 	crds := filepath.Join(u.chart(), "crds")
 	if _, err := u.Kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-f", crds); err != nil {
 		return err
@@ -42,7 +43,7 @@ func (u *upping) install(ctx context.Context) error {
 	if err := write(values, u.helmValues(), 0o644); err != nil {
 		return err
 	}
-	cmd := u.Host(ctx, u.Tool("helm"), "upgrade", "--install", "magpie", u.chart(), "--namespace=kube-system", "--values="+values)
+	cmd := u.Host(ctx, u.Tool("helm"), "upgrade", "--install", "--no-hooks", "magpie", u.chart(), "--namespace=kube-system", "--values="+values)
 	if _, err := output(cmd); err != nil {
 		return fmt.Errorf("helm upgrade --install magpie (values in %s): %w", values, err)
 	}

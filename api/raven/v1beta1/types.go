@@ -30,6 +30,7 @@ const (
 // +kubebuilder:subresource:status
 // +kubebuilder:storageversion
 // +kubebuilder:resource:scope=Cluster,path=gateways,shortName=gw,categories=yurt
+// +kubebuilder:metadata:labels="app.kubernetes.io/part-of=magpie"
 // +kubebuilder:printcolumn:name="ActiveEndpoint",type=string,JSONPath=`.status.activeEndpoints[*].nodeName`
 // +kubebuilder:printcolumn:name="ExposeType",type=string,priority=1,JSONPath=`.spec.exposeType`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
