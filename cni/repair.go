@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func (s *Server) Settings() []plan.SysctlKey {
 			out = append(out, x.Key())
 		}
 	}
-	note(Masquerade(view).Sysctls)
+	note(s.common(view).Sysctls)
 	for _, pod := range s.Pods() {
 		note(sysctls(pod))
 	}
@@ -71,20 +72,33 @@ func (s *Server) Desire(view fleet.View) (plan.Plan, error) {
 	if !s.recovered.Load() {
 		return plan.Plan{}, reconcile.ErrNotReady
 	}
-	var pods plan.Plan
+	want := join(plan.Plan{}, s.common(view))
 	for _, pod := range s.Pods() {
-		pods = join(pods, Plan(pod, view))
+		want = join(want, Plan(pod, view))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, dev := range slices.Sorted(maps.Keys(s.adopted)) {
-		pods = join(pods, s.adopted[dev].plan)
+		want = join(want, s.adopted[dev].plan)
 	}
-	return plan.Merge(Masquerade(view), pods), nil
+	return want, nil
 }
 
-// join is plan.Merge for pods, which have nothing in common: it looks for no
-// duplicates, so a hundred pods cost a hundred appends.
+// common is Masquerade. A round asks twice, and the table's text is most of the
+// garbage that a round makes: it is made anew only for another view.
+func (s *Server) common(view fleet.View) plan.Plan {
+	view.ReadAt = time.Time{} // tells nothing of what is wanted
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !reflect.DeepEqual(s.shared.view, view) {
+		s.shared.view, s.shared.plan = view, Masquerade(view)
+	}
+	return s.shared.plan
+}
+
+// join is plan.Merge for plans that have nothing in common, as those of pods: it
+// looks for no duplicates, so a hundred pods cost a hundred appends. It may write
+// behind the end of what a holds.
 func join(a, b plan.Plan) plan.Plan {
 	a.Sysctls = append(a.Sysctls, b.Sysctls...)
 	a.Devices = append(a.Devices, b.Devices...)
@@ -92,9 +106,12 @@ func join(a, b plan.Plan) plan.Plan {
 	a.Neighs = append(a.Neighs, b.Neighs...)
 	a.Routes = append(a.Routes, b.Routes...)
 	a.Shapes = append(a.Shapes, b.Shapes...)
+	a.Tables = append(a.Tables, b.Tables...)
 	a.Members = append(a.Members, b.Members...)
+	a.Accepts = append(a.Accepts, b.Accepts...)
 	a.Programs = append(a.Programs, b.Programs...)
 	a.Shortcuts = append(a.Shortcuts, b.Shortcuts...)
+	a.Notes = append(a.Notes, b.Notes...)
 	return a
 }
 

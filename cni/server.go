@@ -70,6 +70,10 @@ type Server struct {
 	touched map[Key]Pod        // by verbs since the last repair round
 	adopted map[string]adoptee // by host device: pods the ledger lost
 	looked  time.Time          // when a round last looked at the kernel
+	shared  struct {           // what the node has for all of its pods, see common
+		view fleet.View
+		plan plan.Plan
+	}
 
 	recovered atomic.Bool // Recover has seen the kernel
 }

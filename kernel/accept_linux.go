@@ -32,6 +32,11 @@ type accepts struct {
 	used     bool
 	print    string // of the filter tables when rules were listed
 	rules    []listedRule
+	// printed is the last fingerprint, of that generation of nftables.
+	printed struct {
+		generation uint32
+		print      string
+	}
 }
 
 // listedRule is one rule with a comment of ours in a chain of table filter.
@@ -92,13 +97,21 @@ func (a *accepts) look(ctx context.Context) error {
 }
 
 // fingerprint changes with the rules of the filter tables. It never starts a
-// program.
+// program, and while nothing in nftables has changed it costs one small message:
+// kube-proxy may have put thousands of rules there.
 func (a *accepts) fingerprint() (string, error) {
 	if a.legacy {
 		return a.legacyPrint()
 	}
 	a.nft.mu.Lock()
 	defer a.nft.mu.Unlock()
+	generation, err := a.nft.gen()
+	if err != nil {
+		return "", err
+	}
+	if a.printed.print != "" && a.printed.generation == generation {
+		return a.printed.print, nil
+	}
 	var raw []string
 	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		rules, err := a.nft.ask(unix.NFT_MSG_GETRULE, family, netlink.Dump, named(unix.NFTA_RULE_TABLE, "filter"))
@@ -109,7 +122,9 @@ func (a *accepts) fingerprint() (string, error) {
 			raw = append(raw, r.text(unix.NFTA_RULE_CHAIN)+" "+expressions(r))
 		}
 	}
-	return sum(raw...), nil
+	// A change while we asked has made another generation.
+	a.printed.generation, a.printed.print = generation, sum(raw...)
+	return a.printed.print, nil
 }
 
 // changed reports whether rules may have changed since the last look, for a

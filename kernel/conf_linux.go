@@ -32,11 +32,22 @@ func confOf(name string) (conf, bool) {
 	if len(words) != 5 || words[0] != "net" || words[2] != "conf" || words[3] == "all" || words[3] == "default" {
 		return conf{}, false
 	}
-	at, known := map[string]int{
-		"ipv4/rp_filter": 7, "ipv4/route_localnet": 25,
-		"ipv6/accept_ra": 3, "ipv6/disable_ipv6": 26, "ipv6/accept_dad": 27,
-	}[words[1]+"/"+words[4]]
-	return conf{v6: words[1] == "ipv6", dev: words[3], at: at}, known
+	c := conf{v6: words[1] == "ipv6", dev: words[3]}
+	switch words[1] + "/" + words[4] {
+	case "ipv4/rp_filter":
+		c.at = 7
+	case "ipv4/route_localnet":
+		c.at = 25
+	case "ipv6/accept_ra":
+		c.at = 3
+	case "ipv6/disable_ipv6":
+		c.at = 26
+	case "ipv6/accept_dad":
+		c.at = 27
+	default:
+		return conf{}, false
+	}
+	return c, true
 }
 
 // in returns the setting's value as its file has it; false if the device came

@@ -62,9 +62,10 @@ func Agent(arg json.RawMessage, out io.Writer, stop <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
+	v := view()
 	var pods *cni.Server
 	pods = cni.NewServer(cni.Config{
-		View: func() (fleet.View, bool) { return view(), true },
+		View: func() (fleet.View, bool) { return v, true },
 		World: host.Own(cni.Owner,
 			kernel.WithNamespaces(func() []string { return pods.Namespaces() }),
 			kernel.WithSysctls(func() []plan.SysctlKey { return pods.Settings() })),
@@ -84,10 +85,11 @@ func serve(ctx context.Context, dir string, host *kernel.Host, pods *cni.Server,
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	v := view()
 	first := make(chan struct{})
 	var once bool
 	loop := reconcile.Loop[fleet.View, plan.Plan]{
-		Name: "cni", Read: func() (fleet.View, error) { return view(), nil }, Desire: pods.Desire, World: pods.World(),
+		Name: "cni", Read: func() (fleet.View, error) { return v, nil }, Desire: pods.Desire, World: pods.World(),
 		Wake: host.Watch(ctx), Gap: cni.RepairGap, Every: 30 * time.Second,
 		Report: func(r reconcile.Round) {
 			if !once && r.Err == nil {
