@@ -5,9 +5,11 @@ package fastpath_test
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -234,8 +236,25 @@ func echo(c net.Conn, n int) error {
 func (w *world) echo(c net.Conn, n int) {
 	w.t.Helper()
 	if err := echo(c, n); err != nil {
-		w.t.Fatalf("%s %s to %s: %v", c.LocalAddr().Network(), c.LocalAddr(), c.RemoteAddr(), err)
+		w.t.Fatalf("%s %s to %s: %v%s", c.LocalAddr().Network(), c.LocalAddr(), c.RemoteAddr(), err, w.stand())
 	}
+}
+
+// stand is how things stand in every namespace: the timers and windows of TCP,
+// and what was dropped where.
+func (w *world) stand() string {
+	var out strings.Builder
+	look := func(name string) {
+		in := "ip netns exec " + name + " "
+		fmt.Fprintf(&out, "\n== %s\n%s", name, sandbox.Run(w.t, in+"ss -tinom\n"+in+"cat /proc/net/netstat /proc/net/snmp6\n"+in+"ip -s link"))
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
+		look(name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.pods)) {
+		look(name)
+	}
+	return out.String()
 }
 
 // warm exchanges datagrams until conntrack is assured of the flow, which it is

@@ -15,7 +15,7 @@ import (
 
 // programs of the host that tests call. Their libraries come along.
 var programs = []string{ //nolint:gochecknoglobals // a list
-	"sh", "ip", "bridge", "tc", "nft", "conntrack", "sysctl", "busybox",
+	"sh", "ip", "ss", "bridge", "tc", "nft", "conntrack", "sysctl", "busybox",
 	"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore",
 	"iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy", "iptables-legacy-save", "ip6tables-legacy-save",
 }
