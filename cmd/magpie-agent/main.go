@@ -9,25 +9,17 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
+	"github.com/magpie-edge/magpie/internal/garbage"
 	"github.com/magpie-edge/magpie/internal/version"
 )
 
-// garbage is how much of what it needs the agent lets garbage be, in percent,
-// unless GOGC says otherwise. Go's default doubles the memory of an edge node's
-// agent; most of what it keeps, Services and Nodes, hardly ever changes, so that
-// collecting it more often costs little.
-const garbage = 50
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbage)
-	}
+	garbage.Agent.Keep()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := command(os.Stderr).ExecuteContext(ctx); err != nil {

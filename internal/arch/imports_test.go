@@ -73,6 +73,7 @@ var layers = []layer{
 	// Beside the layers.
 	{dir: "internal/golden", others: "*"},
 	{dir: "internal/version"},
+	{dir: "internal/garbage"},
 	{dir: "internal/arch"},
 	{dir: "charts/schema"},
 	// 5: commands. Nobody imports them.

@@ -19,6 +19,7 @@ import (
 	"github.com/magpie-edge/magpie/cni/disk"
 	"github.com/magpie-edge/magpie/cni/socket"
 	"github.com/magpie-edge/magpie/fleet"
+	"github.com/magpie-edge/magpie/internal/garbage"
 	"github.com/magpie-edge/magpie/internal/reconcile"
 	"github.com/magpie-edge/magpie/kernel"
 	"github.com/magpie-edge/magpie/plan"
@@ -48,6 +49,7 @@ func Agent(arg json.RawMessage, out io.Writer, stop <-chan struct{}) error {
 	if err := json.Unmarshal(arg, &dir); err != nil {
 		return fmt.Errorf("decode folder: %w", err)
 	}
+	garbage.Agent.Keep()
 	host, err := kernel.Open(kernel.Options{})
 	if err != nil {
 		return err
