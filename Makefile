@@ -36,7 +36,7 @@ export CGO_ENABLED := 0
 
 .NOTPARALLEL:
 
-.PHONY: help deps build lab lab-down test unit lint ns api e2e vm bench fuzz generate image chart vuln clean
+.PHONY: help deps build lab lab-down test unit lint ns api e2e vm flannel bench fuzz generate image chart vuln clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ e2e: kubernetes ## tests on the lab; starts it, and stops it again, if it is not
 vm: export MAGPIE_TEST_STRICT = 1
 vm: deps build ## namespace tests on a kernel with WireGuard, in an emulated machine (a few minutes)
 	@tools/deps.sh qemu-system-x86 dpkg && go build -o bin/vm ./test/vm && $(TALLY) vm -p 1 -count 1 -tags vm -exec $(CURDIR)/bin/vm $(call within,$(VM))
+
+flannel: export MAGPIE_TEST_STRICT = 1
+flannel: deps build ## our nodes beside the real flanneld, in namespaces with a real API server
+	@bin/magpie-lab build --peers && $(TALLY) flannel -p 1 -count 1 -tags flannel -run Flanneld $(MODULE)/test/interop
 
 bench: deps build ## measure against Flannel's layout, bare WireGuard and a kube-proxy without a hub, as ratios; and, on the lab, the first packet of a new node and kubectl exec
 	@go run ./test/bench; missed=$$?; go test -tags bench -count 1 -v -run '^(TestNodeCreatedToFirstPacket|TestExecBesideACloudNode)$$' ./test/e2e | grep -E 'first packet|ratio|FAIL' && exit $$missed

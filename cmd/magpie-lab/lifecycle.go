@@ -10,7 +10,7 @@ import (
 )
 
 func build(opt *lab.Options) *cobra.Command {
-	install, oldest := false, false
+	var install, oldest, peers bool
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build everything the lab runs, once a version",
@@ -31,16 +31,22 @@ ten minutes on two cores; afterwards only what changed is built.`,
 			if err := l.Build(cmd.Context()); err != nil {
 				return err
 			}
+			var more []fetch.Tool
 			if oldest {
-				if err := l.BuildOld(cmd.Context()); err != nil {
-					return err
-				}
+				more = append(more, fetch.Old()...)
+			}
+			if peers {
+				more = append(more, fetch.Peers()...)
+			}
+			if err := l.BuildMore(cmd.Context(), more); err != nil {
+				return err
 			}
 			_, err = l.Images(cmd.Context())
 			return err
 		},
 	}
 	cmd.Flags().BoolVar(&oldest, "oldest", false, "also the oldest kube-proxy that the hub must serve, for the API tests")
+	cmd.Flags().BoolVar(&peers, "peers", false, "also flanneld, which our nodes are tried beside by make flannel")
 	cmd.Flags().BoolVar(&install, "install", false, "install missing Debian packages with apt-get")
 	return cmd
 }

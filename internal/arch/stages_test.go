@@ -20,6 +20,9 @@ var needs = []struct {
 	{"NS", regexp.MustCompile(`CLONE_NEWNET|sandbox\.Main\(|"unshare"|machine\.Hidden\(`)},
 }
 
+// tagged is a test of a stage of its own, which `make test` does not run.
+var tagged = regexp.MustCompile(`(?m)^//go:build (bench|flannel)$`)
+
 // TestStages: a package whose tests need namespaces, an API server or the lab
 // is in the list of the Makefile that runs it there. In no list it would run
 // in `make unit`, which promises to need nothing.
@@ -35,7 +38,7 @@ func TestStages(t *testing.T) {
 	}
 	want := map[string]string{}
 	for _, s := range sources(t) {
-		if !s.test() || s.dir == "internal/arch" {
+		if !s.test() || s.dir == "internal/arch" || tagged.MatchString(s.text) {
 			continue
 		}
 		for _, n := range needs {

@@ -70,11 +70,11 @@ func view() fleet.View {
 	}
 }
 
-// flanneld makes the kernel objects that flanneld 0.28 makes for a neighbour
+// likeFlanneld makes the kernel objects that flanneld 0.28 makes for a neighbour
 // with these annotations: device, neighbour, FDB entry and onlink route, in
 // both families, and a bridge with one pod.
 // Source: flannel pkg/backend/vxlan/{device,vxlan_network}.go.
-func flanneld(t *testing.T, neighbour map[string]string) (pod string) {
+func likeFlanneld(t *testing.T, neighbour map[string]string) (pod string) {
 	t.Helper()
 	type backend struct{ VtepMAC string }
 	var four, six backend
@@ -83,7 +83,6 @@ func flanneld(t *testing.T, neighbour map[string]string) (pod string) {
 			t.Fatalf("annotation %s: %v", key, err)
 		}
 	}
-	pod = sandbox.Namespace(t, "theirpod")
 	script := strings.NewReplacer(
 		"{mac4}", four.VtepMAC, "{mac6}", six.VtepMAC,
 		"{ip4}", neighbour[api.FlannelPublicIP], "{ip6}", neighbour[api.FlannelPublicIPv6],
@@ -100,8 +99,18 @@ func flanneld(t *testing.T, neighbour map[string]string) (pod string) {
 		ip -n theirs addr add fd42:0:0:2::/128 dev flannel-v6.1 nodad
 		ip -n theirs neigh replace fd42:0:0:1:: lladdr {mac6} dev flannel-v6.1 nud permanent
 		bridge -n theirs fdb replace {mac6} dev flannel-v6.1 dst {ip6} self permanent
-		ip -n theirs route replace fd42:0:0:1::/64 via fd42:0:0:1:: dev flannel-v6.1 onlink
+		ip -n theirs route replace fd42:0:0:1::/64 via fd42:0:0:1:: dev flannel-v6.1 onlink`)
+	sandbox.Run(t, script)
+	return bridged(t)
+}
+
+// bridged makes a pod of theirs, as Flannel's CNI plugin and the bridge plugin do.
+func bridged(t *testing.T) (pod string) {
+	t.Helper()
+	pod = sandbox.Namespace(t, "theirpod")
+	sandbox.Run(t, `
 		ip -n theirs link add cni0 type bridge
+		ip netns exec theirs sysctl -q -w net.ipv6.conf.cni0.accept_dad=0
 		ip -n theirs link set cni0 mtu 1430 up
 		ip -n theirs addr add 10.42.2.1/24 dev cni0
 		ip -n theirs addr add fd42:0:0:2::1/64 dev cni0 nodad
@@ -111,9 +120,7 @@ func flanneld(t *testing.T, neighbour map[string]string) (pod string) {
 		ip -n theirpod addr add 10.42.2.5/24 dev eth0
 		ip -n theirpod addr add fd42:0:0:2::5/64 dev eth0 nodad
 		ip -n theirpod route add default via 10.42.2.1
-		ip -n theirpod route add default via fd42:0:0:2::1`)
-	sandbox.Run(t, script)
-	sandbox.Run(t, `
+		ip -n theirpod route add default via fd42:0:0:2::1
 		ip netns exec theirs sysctl -q -w net.ipv4.ip_forward=1
 		ip netns exec theirs sysctl -q -w net.ipv6.conf.all.forwarding=1`)
 	return pod
@@ -159,8 +166,13 @@ func apply(t *testing.T, host *kernel.Host, owner plan.Owner, want plan.Plan) {
 func TestFlannelPeer(t *testing.T) {
 	ours := underlay(t)
 	v := view()
-	theirs := flanneld(t, vxlan.Annotations(v, nil))
-	pod := magpie(t, ours, v)
+	theirs := likeFlanneld(t, vxlan.Annotations(v, nil))
+	exchange(t, magpie(t, ours, v), theirs)
+}
+
+// exchange sends packets between the two pods, both ways and in both families.
+func exchange(t *testing.T, pod, theirs string) {
+	t.Helper()
 	for _, way := range []struct{ name, from, to, src, dst string }{
 		{"ours to theirs IPv4", pod, theirs, "10.42.1.5", "10.42.2.5"},
 		{"theirs to ours IPv4", theirs, pod, "10.42.2.5", "10.42.1.5"},
@@ -193,7 +205,7 @@ func TestFlannelPeer(t *testing.T) {
 func TestOuterPacketsAreNotTracked(t *testing.T) {
 	ours := underlay(t)
 	v := view()
-	theirs := flanneld(t, vxlan.Annotations(v, nil))
+	theirs := likeFlanneld(t, vxlan.Annotations(v, nil))
 	pod := magpie(t, ours, v)
 	for _, addr := range []string{"10.42.2.5:7000", "[fd42:0:0:2::5]:7000"} {
 		sandbox.Echo(t, theirs, addr)
@@ -234,7 +246,7 @@ func TestTakeOverFlannel(t *testing.T) {
 		ip -n ours link add flannel.1 address %s type vxlan id 1 local 192.168.50.1 dev eth0 nolearning dstport 8472
 		ip -n ours link set flannel.1 mtu 1450 up
 		ip -n ours addr add 10.42.1.0/32 dev flannel.1`, old))
-	theirs := flanneld(t, vxlan.Annotations(v, nil))
+	theirs := likeFlanneld(t, vxlan.Annotations(v, nil))
 	pod := magpie(t, ours, v)
 	sandbox.Echo(t, theirs, "10.42.2.5:7000")
 	if _, err := sandbox.Ask(t, pod, "tcp", "10.42.2.5:7000", 1000); err != nil {

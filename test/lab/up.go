@@ -91,9 +91,9 @@ func (l *Lab) Build(ctx context.Context) error {
 	return err
 }
 
-// BuildOld makes the programs that only tests of the hub need.
-func (l *Lab) BuildOld(ctx context.Context) error {
-	return fetch.Build(ctx, l.opt.Cache, filepath.Join(l.opt.Repo, "test", "lab"), fetch.Old(), l.opt.Show)
+// BuildMore makes programs that no lab runs and some tests need.
+func (l *Lab) BuildMore(ctx context.Context, tools []fetch.Tool) error {
+	return fetch.Build(ctx, l.opt.Cache, filepath.Join(l.opt.Repo, "test", "lab"), tools, l.opt.Show)
 }
 
 // upping is one run of Up.

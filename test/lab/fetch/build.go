@@ -5,6 +5,7 @@ package fetch
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -92,13 +93,62 @@ func buildTool(ctx context.Context, cache, labDir string, t Tool) error {
 	if t.Tags != "" {
 		args = append(args, "-tags="+t.Tags)
 	}
-	if err := goRun(ctx, filepath.Join(labDir, t.Module), append(args, t.Package)...); err != nil {
+	dir, pkg := filepath.Join(labDir, t.Module), t.Package
+	if len(t.Without) > 0 {
+		part, err := without(ctx, dir, t)
+		if err != nil {
+			return fmt.Errorf("build %s: %w", t.Name, err)
+		}
+		defer os.RemoveAll(part)
+		dir, pkg = part, "."
+	}
+	if err := goRun(ctx, dir, append(args, pkg)...); err != nil {
 		return fmt.Errorf("build %s: %w", t.Name, err)
 	}
 	if err := os.Rename(tmp, t.File(cache)); err != nil {
 		return fmt.Errorf("build %s: %w", t.Name, err)
 	}
 	return nil
+}
+
+// without copies a tool's module and empties the packages that it is built
+// without. dir is the module that says which version.
+func without(ctx context.Context, dir string, t Tool) (copied string, err error) {
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", t.Package)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("download %s: %s: %w", t.Package, tail(out), err)
+	}
+	var module struct{ Dir string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		return "", fmt.Errorf("download %s: %w", t.Package, err)
+	}
+	if copied, err = os.MkdirTemp("", "magpie-"+t.Name+"-"); err != nil {
+		return "", fmt.Errorf("make folder: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(copied)
+		}
+	}()
+	if err := os.CopyFS(copied, os.DirFS(module.Dir)); err != nil {
+		return copied, fmt.Errorf("copy %s: %w", t.Package, err)
+	}
+	for _, w := range t.Without {
+		folder := filepath.Join(copied, w)
+		if err := os.RemoveAll(folder); err != nil {
+			return copied, fmt.Errorf("empty %s: %w", w, err)
+		}
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			return copied, fmt.Errorf("empty %s: %w", w, err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, "empty.go"), []byte("package "+filepath.Base(w)+"\n"), 0o644); err != nil {
+			return copied, fmt.Errorf("empty %s: %w", w, err)
+		}
+	}
+	return copied, nil
 }
 
 // Product builds the repository's own commands into repo/bin, with the flags

@@ -15,6 +15,7 @@ const (
 	Helm       = "v4.3.1"
 	CoreDNS    = "v1.15.0"
 	Metrics    = "v0.9.0"
+	Flannel    = "v0.28.4"
 	// Oldest is the oldest Kubernetes whose kube-proxy must work with the hub.
 	Oldest = "v1.30.14"
 )
@@ -27,6 +28,9 @@ type Tool struct {
 	Package string
 	LDFlags string
 	Tags    string
+	// Without are folders of Package's module that are built as empty packages.
+	// Then Package is the module.
+	Without []string
 }
 
 // File is where the tool is kept.
@@ -72,6 +76,18 @@ func Extras() []Tool {
 func Old() []Tool {
 	return []Tool{{
 		Name: "kube-proxy", Version: Oldest, Module: "kubeold", Package: "k8s.io/kubernetes/cmd/kube-proxy", LDFlags: says(Oldest),
+	}}
+}
+
+// Peers are systems that our nodes are tried beside, for `make flannel`. flanneld
+// is built as it is, less two of its backends: one is half in C, the other wants
+// the libraries of Tencent's cloud. Neither is VXLAN.
+func Peers() []Tool {
+	const flannel = "github.com/flannel-io/flannel"
+	return []Tool{{
+		Name: "flanneld", Version: Flannel, Module: "flannel", Package: flannel,
+		LDFlags: "-X " + flannel + "/pkg/version.Version=" + Flannel,
+		Without: []string{"pkg/backend/udp", "pkg/backend/tencentvpc"},
 	}}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // TestVersions: what is called a version is what the module builds.
 func TestVersions(t *testing.T) {
-	for _, tool := range slices.Concat(fetch.Tools(), fetch.Extras(), fetch.Old()) {
+	for _, tool := range slices.Concat(fetch.Tools(), fetch.Extras(), fetch.Old(), fetch.Peers()) {
 		b, err := os.ReadFile(filepath.Join("..", tool.Module, "go.mod"))
 		if err != nil {
 			t.Fatal(err)
