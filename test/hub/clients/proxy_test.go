@@ -198,6 +198,9 @@ func proxied(t *testing.T, namespace string, start func(config string) (stop fun
 		reslice("a-1")
 		reslice("a-1", "a-2", "b-1")
 	}
+	reslice("a-1", "a-2") // as none of the hundred was: the last of them has come, too
+	expect("scale", "10.42.1.1", "10.42.2.1")
+	reslice("a-1", "a-2", "b-1")
 	expect("scale", "10.42.1.1", "10.42.2.1", "10.42.3.1")
 	if now := w.requests(); now != asked {
 		t.Errorf("kube-proxy has asked %d times more, though its watches held", now-asked)
