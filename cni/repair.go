@@ -96,7 +96,7 @@ func (s *Server) common(view fleet.View) plan.Plan {
 	return s.shared.plan
 }
 
-// join is plan.Merge for plans that have nothing in common, as those of pods: it
+// join is plan.Merge for plans of this package, which have nothing in common: it
 // looks for no duplicates, so a hundred pods cost a hundred appends. It may write
 // behind the end of what a holds.
 func join(a, b plan.Plan) plan.Plan {

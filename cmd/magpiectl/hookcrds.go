@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/magpie-edge/magpie/api/crd"
+	"github.com/magpie-edge/magpie/api/net/v1alpha1"
 )
 
 // newCRDsCommand is what the chart runs before an upgrade: Helm installs the
@@ -53,8 +55,8 @@ func newCRDsCommand(e *env) *cobra.Command {
 	return c
 }
 
-// upgradeCRD applies one definition and says what it did. One that is there
-// without our label came with OpenYurt or ACK, and stays as it is.
+// upgradeCRD applies one definition and says what it did. One of another group
+// that is there without our label came with OpenYurt or ACK, and stays as it is.
 func upgradeCRD(ctx context.Context, d dynamic.Interface, text []byte) (done string, err error) {
 	want := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal(text, want); err != nil {
@@ -67,7 +69,7 @@ func upgradeCRD(ctx context.Context, d dynamic.Interface, text []byte) (done str
 		done = "installed"
 	case err != nil:
 		return "", fmt.Errorf("get: %w", err)
-	case have.GetLabels()[crd.Label] != want.GetLabels()[crd.Label]:
+	case have.GetLabels()[crd.Label] != want.GetLabels()[crd.Label] && !strings.HasSuffix(want.GetName(), "."+v1alpha1.GroupVersion.Group):
 		return want.GetName() + ": left as it is, it is not ours: it has no label " + crd.Label, nil
 	}
 	// Helm, or a person with kubectl, has written it before: the fields are ours now.

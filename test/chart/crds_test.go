@@ -43,7 +43,7 @@ func TestUpgradeCRDs(t *testing.T) {
 		return u.Object["spec"]
 	}
 	ours := spec(reports)
-	patch(ctx, reports, column)
+	patch(ctx, reports, `[{"op":"remove","path":"/metadata/labels"},`+column[1:]) // of our own group all are ours
 	patch(ctx, pools, `[{"op":"remove","path":"/metadata/labels"},`+column[1:])
 	foreign := spec(pools)
 	if err := crds.Delete(ctx, slices, metav1.DeleteOptions{}); err != nil {
