@@ -10,6 +10,7 @@ import (
 	"io"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -71,16 +72,21 @@ func Parse(text string) (*unstructured.Unstructured, error) {
 	return &u, nil
 }
 
-// ApplyYAML applies every object of a YAML stream, as an administrator.
+// ApplyYAML applies every object of a YAML stream, as an administrator. Rights
+// that it gives hold when it returns.
 func (s *Server) ApplyYAML(ctx context.Context, text string) error {
 	disco, err := discovery.NewDiscoveryClientForConfig(s.Config)
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
 	dec := yaml.NewYAMLOrJSONDecoder(bytes.NewReader([]byte(text)), 4096)
+	rights := false
 	for {
 		var u unstructured.Unstructured
 		if err := dec.Decode(&u.Object); errors.Is(err, io.EOF) {
+			if rights {
+				return s.followRights(ctx)
+			}
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("read yaml: %w", err)
@@ -96,6 +102,7 @@ func (s *Server) ApplyYAML(ctx context.Context, text string) error {
 		if ns := u.GetNamespace(); ns != "" {
 			client = Dynamic(s.Config).Resource(r).Namespace(ns)
 		}
+		rights = rights || r.Group == rbacv1.GroupName
 		opts := metav1.ApplyOptions{FieldManager: "test", Force: true}
 		if _, err := client.Apply(ctx, u.GetName(), &u, opts); err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("apply %s %s: %w", u.GetKind(), u.GetName(), err)

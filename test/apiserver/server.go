@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -41,6 +42,7 @@ type Server struct {
 	dir    string
 	stop   chan struct{}
 	done   chan struct{}
+	last   atomic.Int64 // names what followRights makes
 }
 
 // Main starts a server, runs the tests of a package and stops it.
